@@ -1,0 +1,1 @@
+"""The openEO processes, one group per file; importing this package registers them all."""

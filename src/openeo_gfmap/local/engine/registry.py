@@ -1,0 +1,197 @@
+"""The process registry: a process is one Python function, its openEO description is derived.
+
+Signature and numpydoc docstring give the description: parameter names, defaults and
+optionality from the signature, types from the annotations below, texts from the docstring.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from ..errors import OpenEOError
+from .cube import Array as _Array
+from .cube import Cube as _Cube
+
+__all__ = [
+    "AnyValue",
+    "ArrayOf",
+    "Boolean",
+    "Callback",
+    "CubeData",
+    "Integer",
+    "Number",
+    "Object",
+    "Process",
+    "Schema",
+    "Text",
+    "all_processes",
+    "get_process",
+    "process",
+]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """JSON schema of a parameter or return value, as the openEO description shows it."""
+
+    json: dict[str, Any] | list[dict[str, Any]]
+
+
+# The annotations a process function may use. Values inside callbacks are numpy arrays or Python
+# scalars (elementwise), or `cube.Array` (along a dimension).
+AnyValue = Annotated[Any, Schema({"description": "Any data type."})]
+Number = Annotated[Any, Schema({"type": ["number", "null"]})]
+Integer = Annotated[Any, Schema({"type": ["integer", "null"]})]
+Boolean = Annotated[Any, Schema({"type": ["boolean", "null"]})]
+Text = Annotated[Any, Schema({"type": ["string", "null"]})]
+Object = Annotated[dict[str, Any], Schema({"type": "object"})]
+ArrayOf = Annotated[_Array, Schema({"type": "array", "items": {}})]
+CubeData = Annotated[_Cube, Schema({"type": "object", "subtype": "datacube"})]
+Callback = Annotated[Any, Schema({"type": "object", "subtype": "process-graph"})]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Process:
+    """A registered process.
+
+    Attributes
+    ----------
+    id
+        openEO process id.
+    function
+        The implementation.
+    plan
+        How the process moves metadata forward and demands backward in the dry run
+        (see ``plan.py``); None for processes on plain values.
+    wants_env
+        Whether the function takes the keyword ``env`` (a :class:`executor.Env`), which is no
+        openEO parameter.
+    """
+
+    id: str
+    function: Callable[..., Any]
+    plan: Any = None
+    wants_env: bool = False
+    parameters: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the parameters without a default."""
+        return tuple(p["name"] for p in self.parameters if not p.get("optional"))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the openEO process description (``GET /processes``)."""
+        summary, body, _, returns = _docstring(self.function)
+        schema = _schema(typing.get_type_hints(self.function, include_extras=True).get("return"))
+        return {
+            "id": self.id,
+            "summary": summary,
+            "description": (summary + "\n\n" + body).strip(),
+            "categories": [self.function.__module__.rsplit(".", 1)[-1]],
+            "parameters": [dict(p) for p in self.parameters],
+            "returns": {"description": returns or "The result.", "schema": schema},
+        }
+
+
+_PROCESSES: dict[str, Process] = {}
+
+
+def process(id: str | None = None, *, plan: Any = None) -> Callable[[F], F]:
+    """Register a function as an openEO process.
+
+    Parameters
+    ----------
+    id
+        openEO process id; by default the function's name without a trailing underscore
+        (``and_`` is ``and``).
+    plan
+        Planning rule for processes on cubes.
+    """
+
+    def register(function: F) -> F:
+        name = id or function.__name__.rstrip("_")
+        if name in _PROCESSES:
+            raise RuntimeError(f"openEO process {name!r} is registered twice")
+        signature = inspect.signature(function)
+        _PROCESSES[name] = Process(
+            id=name,
+            function=function,
+            plan=plan,
+            wants_env="env" in signature.parameters,
+            parameters=tuple(_parameters(function, signature)),
+        )
+        return function
+
+    return register
+
+
+def get_process(id: str) -> Process:
+    """Return a process by id; ProcessUnsupported names the unknown one."""
+    _load()
+    try:
+        return _PROCESSES[id]
+    except KeyError:
+        raise OpenEOError(
+            "ProcessUnsupported",
+            f"Process {id!r} is not available here. GET /processes lists the "
+            f"{len(_PROCESSES)} that are.",
+        ) from None
+
+
+def all_processes() -> dict[str, Process]:
+    """Return all processes by id, sorted."""
+    _load()
+    return dict(sorted(_PROCESSES.items()))
+
+
+def _load() -> None:
+    # Imported late: the process modules import this one.
+    from . import processes  # noqa: F401, PLC0415
+
+
+def _parameters(function: Callable[..., Any], signature: inspect.Signature) -> list[dict[str, Any]]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    texts = _docstring(function)[2]
+    found = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "env":
+            continue
+        name = parameter.name.rstrip("_")
+        entry: dict[str, Any] = {
+            "name": name,
+            "description": texts.get(parameter.name, name),
+            "schema": _schema(hints.get(parameter.name)),
+        }
+        if parameter.default is not inspect.Parameter.empty:
+            entry["optional"] = True
+            entry["default"] = parameter.default
+        found.append(entry)
+    return found
+
+
+def _schema(hint: Any) -> dict[str, Any] | list[dict[str, Any]]:
+    for extra in getattr(hint, "__metadata__", ()):
+        if isinstance(extra, Schema):
+            return extra.json
+    return {}
+
+
+def _docstring(function: Callable[..., Any]) -> tuple[str, str, dict[str, str], str]:
+    """Split a numpydoc docstring into summary, body, parameter texts and the returns text."""
+    text = inspect.getdoc(function) or ""
+    parts = re.split(r"^(Parameters|Returns|Raises|Notes)\n-+\n", text, flags=re.MULTILINE)
+    head, sections = parts[0], dict(zip(parts[1::2], parts[2::2], strict=True))
+    summary, _, body = head.strip().partition("\n\n")
+    parameters: dict[str, str] = {}
+    for name, described in re.findall(
+        r"^(\w+)[^\n]*\n((?:[ \t]+[^\n]*\n?|\n)*)", sections.get("Parameters", ""), re.MULTILINE
+    ):
+        parameters[name] = inspect.cleandoc(described)
+    return summary, body.strip(), parameters, inspect.cleandoc(sections.get("Returns", ""))
