@@ -1,0 +1,100 @@
+"""Editing NetCDF files in place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openeo_gfmap.errors import InputError
+
+__all__ = ["update_nc_attributes"]
+
+# What the netCDF-4 format keeps for itself in HDF5 attributes.
+_RESERVED = frozenset(
+    {"CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST", "_NCProperties", "_Netcdf4Coordinates",
+     "_Netcdf4Dimid", "_nc3_strict"}
+)  # fmt: skip
+
+
+def update_nc_attributes(
+    path: str | Path, attributes: Mapping[str, Any], *, atomic: bool = False
+) -> None:
+    """Set global attributes of a netCDF-4 file, leaving all else as it is.
+
+    The file is edited in place, which takes about a millisecond whatever its size. Every value is
+    checked before the first is written, so a bad one changes nothing. Only a process killed in
+    the very act of writing can leave a broken file; `atomic` excludes that too, at the cost of a
+    copy.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    attributes : mapping of str to str, number, or sequence of either
+        Names and values to add or replace.
+    atomic : bool, default False
+        Edit a copy beside the file and rename it over the file.
+
+    Raises
+    ------
+    InputError
+        When the file is no netCDF-4 file, a name is reserved by the format, or a value has a type
+        that netCDF has not.
+    """
+    path = Path(path)
+    values = {_checked_name(name): _checked_value(name, v) for name, v in attributes.items()}
+    if not atomic:
+        _write(path, values)
+        return
+    copy = path.with_name(f"{path.name}.part")
+    try:
+        shutil.copy2(path, copy)
+        _write(copy, values)
+        with copy.open("rb+") as file:
+            os.fsync(file.fileno())
+        copy.replace(path)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    import h5py  # noqa: PLC0415 - heavy, and most programs never edit a file
+
+    try:
+        file = h5py.File(path, "r+")
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; check the path.") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be edited as a netCDF-4 file ({error}); check that it is one, that it "
+            "is writable and that no other program holds it open."
+        ) from error
+    with file:
+        for name, value in values.items():
+            file.attrs[name] = value
+
+
+def _checked_name(name: str) -> str:
+    if not name or "/" in name or name in _RESERVED:
+        raise InputError(f"{name!r} cannot name a netCDF attribute; choose another name.")
+    return name
+
+
+def _checked_value(name: str, value: Any) -> Any:
+    """Return the value in the form in which netCDF libraries store it."""
+    if isinstance(value, str):
+        return value
+    array = np.atleast_1d(np.asarray(value))
+    if array.dtype.kind in "iuf" and array.ndim == 1:
+        return array
+    if array.dtype.kind == "U" and array.ndim == 1:
+        return array.astype(object)
+    raise InputError(
+        f"Attribute {name!r} is {value!r} of type {type(value).__name__}; netCDF stores text, "
+        "numbers and lists of either, so convert it, for instance with str()."
+    )
