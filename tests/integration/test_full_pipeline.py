@@ -142,7 +142,6 @@ def reference(
             f"{auxdata}/s2grid_bounds.gpkg": str(folder / "s2grid_bounds.gpkg"),
             f"{auxdata}-temp": store.url,
             "/data/users/Public/couchard/world_cereal/extractions_5/": str(output),
-            "import cdse_staging_connection": "import local_connection as cdse_staging_connection",
             # Scale: fewer dates, all jobs, and no minute between two looks.
             "pd.Timedelta(days=275)": f"pd.Timedelta(days={DAYS})",
             "job_df.iloc[[0, 2, 3, -6]]": "job_df",
@@ -160,6 +159,8 @@ def reference(
         **environment,
         "ARTIFACTORY_USERNAME": "user",
         "ARTIFACTORY_PASSWORD": "secret",
+        # The address of the back-end, which the code names as CDSE's staging copy.
+        "OPENEO_GFMAP_URL_CDSE_STAGING": "local",
     }
     done = subprocess.run(
         [sys.executable, "pipeline.py"], cwd=folder, env=environment,
