@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .stac_source import (
     PropertyFilter,
     Scene,
     Source,
+    as_utc,
     is_url,
     resolve_href,
 )
@@ -136,9 +137,13 @@ class Collection:
             calls it. An item without the property does not meet the condition.
         """
         wanted = None if bands is None else {self.band_info(name).name for name in bands}
+        first, last = as_utc(start), as_utc(end)
+        days = (first.date(), (last + timedelta(days=1, microseconds=-1)).date())
         found = []
-        for item in self.source.search(areas, start, end):
+        for item in self.source.search(areas, *days):
             scene = self.profile.scene(item)
+            if not first <= scene.datetime < last:
+                continue
             if wanted is not None:
                 scene = scene.with_bands({k: v for k, v in scene.bands.items() if k in wanted})
             if scene.bands and all(
@@ -243,8 +248,16 @@ def collection_from_stac(url_or_path: str, bands: Sequence[str] | None = None) -
         license=str(document.get("license") or "other"),
     )
     if all(map(sentinel2.looks_like_sentinel2_l2a, items)):
-        return _with_sentinel2_bands(collection, bands)
+        present = {name for item in items for name in sentinel2.bands_of(item)}
+        names = bands or [name for name in sentinel2.BAND_NAMES if name in present]
+        return _with_sentinel2_bands(collection, names)
     infos = _completed(describe_bands(items, bands or ()), items)
+    if not infos:
+        raise OpenEOError(
+            "SourceInvalid",
+            f"The STAC source {url_or_path} has no bands to read: its items need assets of type "
+            "GeoTIFF or JPEG 2000.",
+        )
     collection = replace(collection, band_infos=infos)
     if bands is not None:
         collection = replace(
@@ -262,14 +275,20 @@ def common_type(bands: Sequence[BandInfo]) -> tuple[np.dtype[Any], float | None]
     dtype = np.result_type(*kinds)
     if dtype.kind == "f":
         return dtype, None
-    nodata = {band.nodata for band in bands}
-    if len(set(kinds)) == 1 and len(nodata) == 1 and None not in nodata:
-        return dtype, nodata.pop()
+    stated = {band.nodata for band in bands}
+    nodata = stated.pop() if len(stated) == 1 else None
+    if len(set(kinds)) == 1 and nodata is not None and _holds(dtype, nodata):
+        return dtype, nodata
     # A value that is nodata in one band may be a valid one in another: take the next larger
     # type, in which one value is free for sure.
     wide = np.dtype(f"{dtype.kind}{min(8, 2 * dtype.itemsize)}")
     limits = np.iinfo(wide)
     return wide, float(limits.max if wide.kind == "u" else limits.min)
+
+
+def _holds(dtype: np.dtype[Any], value: float) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(float(value).is_integer() and limits.min <= value <= limits.max)
 
 
 def _sentinel2(place: str, archive_dir: Path) -> Collection:
@@ -284,7 +303,8 @@ def _sentinel2(place: str, archive_dir: Path) -> Collection:
     what = "Sentinel-2 L2A surface reflectance, scene classification, aerosol and water vapour"
     return Collection(
         id=SENTINEL2_L2A,
-        band_infos=sentinel2.BANDS,
+        # The archive simulates no water vapour.
+        band_infos=tuple(b for b in sentinel2.BANDS if not (simulated and b.name == "WVP")),
         source=source,
         profile=sentinel2.Sentinel2Profile(),
         title=f"Sentinel-2 L2A{', simulated' if simulated else ''}",
@@ -301,10 +321,9 @@ def _sentinel2(place: str, archive_dir: Path) -> Collection:
     )
 
 
-def _with_sentinel2_bands(collection: Collection, bands: Sequence[str] | None) -> Collection:
-    names = tuple(sentinel2.BAND_NAMES if bands is None else bands)
+def _with_sentinel2_bands(collection: Collection, bands: Sequence[str]) -> Collection:
     infos = []
-    for name in names:
+    for name in bands:
         info = sentinel2.band_info(name)
         if info is None:
             raise OpenEOError(
@@ -316,7 +335,7 @@ def _with_sentinel2_bands(collection: Collection, bands: Sequence[str] | None) -
     return replace(
         collection,
         band_infos=tuple(infos),
-        profile=sentinel2.Sentinel2Profile(names),
+        profile=sentinel2.Sentinel2Profile(tuple(bands)),
         stated_type=_SENTINEL2_TYPE,
         license_url=_SENTINEL2_LICENSE,
     )

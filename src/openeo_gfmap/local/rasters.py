@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -175,6 +176,7 @@ def _has_s3_credentials() -> bool:
     return any(os.environ.get(name) for name in names)
 
 
+@lru_cache(maxsize=256)
 def _crs_key(wkt: str) -> int | str:
     return CRS.from_wkt(wkt).to_epsg() or wkt
 

@@ -12,12 +12,12 @@ catalogues have done so already: :func:`reflectance_offset` decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .stac_bands import asset_bands, band_asset, is_data, item_epsg, self_href
+from .stac_bands import asset_bands, band_asset, is_data, item_epsg, raster_fields, self_href
 from .stac_source import BandAsset, BandInfo, Scene, item_bbox, item_datetime
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "SCL_CLASSES",
     "Sentinel2Profile",
     "band_info",
+    "bands_of",
     "canonical_name",
     "looks_like_sentinel2_l2a",
     "newest_processing",
@@ -84,8 +85,10 @@ SCL_CLASSES: Mapping[int, str] = {
     11: "snow",
 }
 
-# What catalogues call a band, beside its own name. The "-jp2" twins of Earth Search are left out
-# on purpose: they lie in a bucket whose reader pays.
+# The "-jp2" twins of Earth Search lie in a bucket whose reader pays; true-colour images are
+# stretched to 8 bits, yet say that they hold B04, B03 and B02.
+_LEFT_OUT = re.compile(r"-jp2$|^visual|^TCI|preview")
+# What catalogues call a band, beside its own name.
 _ALIASES: Mapping[str, str] = {
     **{band.common_name: band.name for band in BANDS if band.common_name},
     "rededge1": "B05",
@@ -117,14 +120,15 @@ class Sentinel2Profile:
         """Normalise an item; bands it does not have are left out."""
         properties = item.get("properties") or {}
         epsg = item_epsg(item)
-        native = dict(_native_assets(item))
+        native = _native_bands(item)
         found: dict[str, BandAsset] = {}
         for name in self.bands:
-            key = native.get(canonical_name(name) or "")
+            band = canonical_name(name)
+            place = None if band is None else native.get(band)
             if name in item["assets"] and name not in BAND_NAMES:
-                key = name  # asked for by the catalogue's own name, whatever its resolution
-            if key is not None:
-                found[name] = _asset(item, key, epsg)
+                place = (name, 1)  # asked for by the asset's own name, whatever its resolution
+            if band is not None and place is not None:
+                found[name] = _band_asset(item, band, *place, epsg)
         return Scene(
             id=str(item["id"]),
             datetime=item_datetime(item),
@@ -159,7 +163,7 @@ def looks_like_sentinel2_l2a(item: Mapping[str, Any]) -> bool:
     properties = item.get("properties") or {}
     if "S2MSI2A" in (properties.get("s2:product_type"), properties.get("product:type")):
         return True
-    named = re.fullmatch(r"sentinel-2(-[a-z]\d)?-l2a", str(item.get("collection") or "").lower())
+    named = re.fullmatch(r"sentinel-2(-[a-z0-9]+)*-l2a", str(item.get("collection") or "").lower())
     return bool(named) and any(canonical_name(key) for key in item.get("assets") or {})
 
 
@@ -182,14 +186,14 @@ def processing_baseline(item: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def reflectance_offset(item: Mapping[str, Any], asset: Mapping[str, Any]) -> float:
+def reflectance_offset(item: Mapping[str, Any], asset: Mapping[str, Any], index: int = 1) -> float:
     """Return what to add to a reflectance band's stored values: -1000 or 0.
 
     The first of these that is known decides:
 
     1. ``earthsearch:boa_offset_applied`` (or the older ``sentinel:...``) is true: 0, although
        such items still carry ``offset: -0.1`` in ``raster:bands``.
-    2. The asset's own offset and scale (``raster:offset``, ``raster:bands``): offset / scale.
+    2. The band's own offset and scale (``raster:offset``, ``raster:bands``): offset / scale.
     3. The processing baseline: -1000 from 04.00 on, else 0.
     4. The acquisition date: -1000 from 2022-01-25 on, when ESA switched to 04.00. Older scenes
        are then taken for not reprocessed; catalogues that hold reprocessed ones name baselines.
@@ -198,9 +202,8 @@ def reflectance_offset(item: Mapping[str, Any], asset: Mapping[str, Any]) -> flo
     for key in ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"):
         if properties.get(key) is True:
             return 0.0
-    described: Mapping[str, Any] = next(iter(asset.get("raster:bands") or ()), {})
-    offset = asset.get("raster:offset", described.get("offset"))
-    scale = asset.get("raster:scale", described.get("scale"))
+    described = raster_fields(asset, index)
+    offset, scale = described.get("offset"), described.get("scale")
     if offset is not None and scale:
         return float(round(float(offset) / float(scale)))
     baseline = processing_baseline(item)
@@ -227,6 +230,11 @@ def tile_id(item: Mapping[str, Any]) -> str | None:
     return match[1] if match else None
 
 
+def bands_of(item: Mapping[str, Any]) -> set[str]:
+    """Return the bands that an item has, by the collection's names."""
+    return set(_native_bands(item))
+
+
 def newest_processing(scenes: Sequence[Scene]) -> list[Scene]:
     """Leave out older processings of a scene that is there in several.
 
@@ -247,26 +255,28 @@ def newest_processing(scenes: Sequence[Scene]) -> list[Scene]:
     ]
 
 
-def _native_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (band, asset key): for each band the asset nearest to its native resolution."""
-    best: dict[str, tuple[tuple[float, int, str], str]] = {}
+def _native_bands(item: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Return where each band is found: asset key and 1-based index in the file.
+
+    Of several assets of one band the one nearest to the native resolution is taken, a file of
+    its own before one of several bands.
+    """
+    best: dict[str, tuple[tuple[float, bool, int, str], int]] = {}
     for key, asset in item["assets"].items():
-        if not is_data(asset) or len(asset_bands(asset)) > 1:
+        if not is_data(asset) or _LEFT_OUT.search(key):
             continue
-        names = (key, *(str(b.get("name")) for b in asset_bands(asset)))
-        if key.endswith("-jp2"):
-            continue
-        for rank, name in enumerate(names):
+        inside = asset_bands(asset)
+        several = len(inside) > 1
+        # The key of a file of several bands names none of them.
+        names = [] if several else [(key, 0, 1)]
+        names += [(str(b.get("name")), 1, index) for index, b in enumerate(inside, start=1)]
+        for name, rank, index in names:
             band = canonical_name(name)
-            if band is None:
-                continue
-            distance = _resolution_distance(key, asset, _BY_NAME[band])
-            score = (distance, rank, key)
-            if band not in best or score < best[band][0]:
-                best[band] = (score, key)
-            break
-    for band, (_, key) in best.items():
-        yield band, key
+            if band is not None:
+                distance = _resolution_distance(key, asset, _BY_NAME[band])
+                candidate = ((distance, several, rank, key), index)
+                best[band] = min(candidate, best.get(band, candidate))
+    return {band: (score[-1], index) for band, (score, index) in best.items()}
 
 
 def _resolution_distance(key: str, asset: Mapping[str, Any], band: BandInfo) -> float:
@@ -281,11 +291,12 @@ def _resolution_distance(key: str, asset: Mapping[str, Any], band: BandInfo) -> 
     return abs(resolution - (band.resolution or 0))
 
 
-def _asset(item: Mapping[str, Any], key: str, epsg: int | None) -> BandAsset:
+def _band_asset(
+    item: Mapping[str, Any], band: str, key: str, index: int, epsg: int | None
+) -> BandAsset:
     asset = item["assets"][key]
-    names = (key, *(str(b.get("name")) for b in asset_bands(asset)))
-    canonical = next((c for c in map(canonical_name, names) if c), None)
-    reflectance = canonical is not None and _BY_NAME[canonical].center_wavelength is not None
-    offset = reflectance_offset(item, asset) if reflectance else 0.0
+    offset = 0.0
+    if _BY_NAME[band].center_wavelength is not None:  # a reflectance: not SCL, AOT, WVP
+        offset = reflectance_offset(item, asset, index)
     # 0 is "no data" in every L2A file, also where the catalogue does not say so.
-    return band_asset(item, asset, epsg=epsg, offset=offset, default_nodata=0)
+    return band_asset(item, asset, epsg=epsg, index=index, offset=offset, default_nodata=0)

@@ -14,7 +14,7 @@ from urllib3.util import Retry
 
 from .errors import OpenEOError
 from .stac_bands import self_href
-from .stac_source import Area, absolute_item, as_utc, select_items, split_antimeridian
+from .stac_source import Area, absolute_item, as_utc, resolve_href, select_items, split_antimeridian
 
 __all__ = ["ApiSource", "open_session"]
 
@@ -135,7 +135,8 @@ class ApiSource:
                 return self._send(
                     _Request("GET", request.address, params=_as_parameters(request.body or {}))
                 )
-            answer.raise_for_status()
+            if not answer.ok:
+                raise requests.HTTPError(f"HTTP {answer.status_code}: {answer.text[:300]}")
             page = answer.json()
         except (requests.RequestException, ValueError) as error:
             raise OpenEOError(
@@ -175,13 +176,14 @@ def _next(page: Mapping[str, Any], asked: _Request) -> _Request | None:
     for link in page.get("links") or ():
         if link.get("rel") != "next":
             continue
+        address = resolve_href(asked.address, str(link["href"]))
         headers = link.get("headers") or {}
         if str(link.get("method") or "GET").upper() == "POST":
             body = link.get("body") or {}
             if link.get("merge"):
                 body = {**(asked.body or {}), **body}
-            return _Request("POST", str(link["href"]), body=body, headers=headers)
-        return _Request("GET", str(link["href"]), headers=headers)
+            return _Request("POST", address, body=body, headers=headers)
+        return _Request("GET", address, headers=headers)
     return None
 
 

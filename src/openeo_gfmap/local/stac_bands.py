@@ -17,10 +17,16 @@ __all__ = [
     "describe_bands",
     "is_data",
     "item_epsg",
+    "raster_fields",
     "self_href",
 ]
 
-_RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-netcdf")
+_RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2")
+# The STAC data types that are numpy's, too; of the others (cint16, other) the file tells.
+_DATA_TYPES = {
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64"),
+}
 _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -91,7 +97,7 @@ def is_data(asset: Mapping[str, Any]) -> bool:
     media = str(asset.get("type") or "").split(";")[0].strip().lower()
     if media:
         return media in _RASTER_TYPES
-    return bool(re.search(r"\.(tiff?|jp2|nc|vrt)$", str(asset["href"]).split("?")[0].lower()))
+    return bool(re.search(r"\.(tiff?|jp2)$", str(asset["href"]).split("?")[0].lower()))
 
 
 def item_epsg(item: Mapping[str, Any]) -> int | None:
@@ -162,8 +168,11 @@ def _named_assets(
             yield (f"{key}:{name}" if names[name] > 1 else name), asset, index
 
 
-def _raster_band(asset: Mapping[str, Any], index: int) -> Mapping[str, Any]:
-    """Merge what is said of a band in ``raster:bands``, in ``bands`` and on the asset itself."""
+def raster_fields(asset: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+    """Return what is said of a 1-based band on the asset, in ``raster:bands`` and in ``bands``.
+
+    The later go before the former; keys come without the prefix ``raster:``.
+    """
     merged: dict[str, Any] = {
         k.removeprefix("raster:"): v for k, v in asset.items() if isinstance(k, str)
     }
@@ -175,14 +184,15 @@ def _raster_band(asset: Mapping[str, Any], index: int) -> Mapping[str, Any]:
 
 
 def _nodata(asset: Mapping[str, Any], index: int) -> float | None:
-    value = _raster_band(asset, index).get("nodata")
+    value = raster_fields(asset, index).get("nodata")
     if isinstance(value, str):
         value = _NOT_FINITE.get(value.lower(), value)
     return None if value is None else float(value)
 
 
 def _info(name: str, asset: Mapping[str, Any], index: int) -> BandInfo:
-    raster = _raster_band(asset, index)
+    raster = raster_fields(asset, index)
+    data_type = str(raster.get("data_type") or "")
     bands = asset_bands(asset)
     eo = {k.removeprefix("eo:"): v for k, v in (bands[index - 1] if bands else {}).items()}
     transform = asset.get("proj:transform")
@@ -192,7 +202,7 @@ def _info(name: str, asset: Mapping[str, Any], index: int) -> BandInfo:
     return BandInfo(
         name=name,
         resolution=None if resolution is None else float(resolution),
-        dtype=str(raster.get("data_type") or ""),
+        dtype=data_type if data_type in _DATA_TYPES else "",
         nodata=_nodata(asset, index),
         description=str(eo.get("description") or asset.get("title") or ""),
         common_name=eo.get("common_name"),

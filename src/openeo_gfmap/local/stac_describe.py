@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def collection_document(collection: Collection) -> dict[str, Any]:
 
 
 def _extent(collection: Collection) -> tuple[list[float], list[str | None]]:
-    """Return WGS84 bounds and time interval: as stated, of all items, or of the mission."""
+    """Return WGS84 bounds and time interval: as stated, of all items, or the widest possible."""
     stated: Mapping[str, Any] = collection.extent or {}
     boxes = (stated.get("spatial") or {}).get("bbox")
     intervals = (stated.get("temporal") or {}).get("interval")
@@ -84,7 +85,9 @@ def _extent(collection: Collection) -> tuple[list[float], list[str | None]]:
             east, north = max(b[2] for b in found), max(b[3] for b in found)
             ends = [times[0], times[-1]]
             return [west, south, east, north], [t.isoformat().replace("+00:00", "Z") for t in ends]
-    return list(_SENTINEL2_BBOX), [_SENTINEL2_START, None]
+    if isinstance(collection.profile, Sentinel2Profile):
+        return list(_SENTINEL2_BBOX), [_SENTINEL2_START, None]
+    return [-180.0, -90.0, 180.0, 90.0], [None, None]
 
 
 def _band(band: BandInfo) -> dict[str, Any]:
@@ -92,7 +95,7 @@ def _band(band: BandInfo) -> dict[str, Any]:
         "name": band.name,
         "description": band.description,
         "data_type": band.dtype,
-        "nodata": band.nodata,
+        "nodata": _json_number(band.nodata),
         "gsd": band.resolution,
         "eo:common_name": band.common_name,
         "eo:center_wavelength": band.center_wavelength,
@@ -105,6 +108,13 @@ def _band(band: BandInfo) -> dict[str, Any]:
             {"value": value, "name": name} for value, name in SCL_CLASSES.items()
         ]
     return {key: value for key, value in fields.items() if value not in (None, "")}
+
+
+def _json_number(value: float | None) -> float | str | None:
+    """Return a nodata value as STAC writes it: JSON has no NaN."""
+    if value is None or math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
 def _eo_band(band: BandInfo) -> dict[str, Any]:

@@ -273,11 +273,22 @@ def is_url(place: str) -> bool:
 
 
 def resolve_href(place: str, href: str) -> str:
-    """Return a link's target as an absolute path or address, seen from the document at place."""
-    if "://" in href and not href.startswith("file://"):
-        return href
+    """Return a link's target as an absolute path or address, seen from the document at place.
+
+    Raises
+    ------
+    OpenEOError
+        SourceInvalid if a document on the web names a file of this machine.
+    """
     if href.startswith("file://"):
+        if is_url(place):
+            raise OpenEOError(
+                "SourceInvalid",
+                f"{place} links to {href}: a document on the web must not name local files.",
+            )
         return unquote(urlsplit(href).path)
+    if "://" in href:
+        return href
     if is_url(place):
         return urljoin(place, href)
     return os.path.normpath(Path(place).parent / href)

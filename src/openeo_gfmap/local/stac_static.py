@@ -53,12 +53,9 @@ class StaticSource:
     _documents: dict[str, _Document] = field(default_factory=dict, init=False, repr=False)
     _looked: float | None = field(default=None, init=False, repr=False)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         # The index stays behind: a worker process reads what it needs itself.
-        return {"place": self.place, "refresh_seconds": self.refresh_seconds}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # the same fields as the constructor's
+        return (type(self), (self.place, self.refresh_seconds))
 
     def search(self, areas: Sequence[Area], start: date, end: date) -> list[dict[str, Any]]:
         """Return the items that touch an area within ``[start, end)``; see :class:`Source`."""

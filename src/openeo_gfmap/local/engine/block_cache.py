@@ -143,5 +143,7 @@ class FileCache:
 
     def _close_surplus(self) -> None:
         surplus = len(self._files) - self._limit
-        for href in [h for h, f in self._files.items() if not f.users][: max(0, surplus)]:
-            self._files.pop(href).source.close()
+        if surplus > 0:
+            idle = [href for href, file in self._files.items() if not file.users]
+            for href in idle[:surplus]:
+                self._files.pop(href).source.close()

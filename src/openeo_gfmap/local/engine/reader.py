@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..rasters import OpenRaster, open_raster
 from ..stac_source import BandAsset, BandInfo, Scene
 from .block_cache import BlockCache, FileCache
 from .cube import Cube
-from .resampling import SourceGrid, method_of, pixel_map, source_window, warp
+from .resampling import PixelMap, SourceGrid, method_of, pixel_map, source_window, warp
 
 __all__ = ["Reader", "days_of"]
 
@@ -36,6 +36,13 @@ class _Target:
     dtype: np.dtype[Any]
     missing: float
     resampling: str
+    _maps: dict[SourceGrid, PixelMap | None] = field(default_factory=dict, compare=False)
+
+    def pixel_map(self, source: SourceGrid) -> PixelMap | None:
+        """Which source pixels to take; worked out once for all bands and dates of one grid."""
+        if source not in self._maps:
+            self._maps[source] = pixel_map(self.geobox, source)
+        return self._maps[source]
 
     def is_missing(self, pixels: Pixels) -> Pixels:
         if self.dtype.kind == "f":
@@ -189,7 +196,7 @@ class Reader:
     def _nearest(
         self, asset: BandAsset, nodata_of_band: float | None, target: _Target
     ) -> Pixels | None:
-        mapping = pixel_map(target.geobox, self._grid(asset))
+        mapping = target.pixel_map(self._grid(asset))
         if mapping is None:
             return None
         source = self._window(asset, mapping.window, nodata_of_band, target)

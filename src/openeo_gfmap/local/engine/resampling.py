@@ -20,7 +20,15 @@ from rasterio.warp import reproject
 
 from ..errors import OpenEOError
 
-__all__ = ["METHODS", "PixelMap", "SourceGrid", "pixel_map", "warp"]
+__all__ = [
+    "METHODS",
+    "PixelMap",
+    "SourceGrid",
+    "method_of",
+    "pixel_map",
+    "source_window",
+    "warp",
+]
 
 _SNAP = 1e-6  # px: float noise on a pixel edge is no reason to take the pixel before it
 
@@ -93,7 +101,7 @@ class PixelMap:
         if self.rows.ndim == 1:
             picked = _take(source, self.rows, self.columns)
         else:
-            picked = source[self.rows, self.columns]
+            picked = np.asarray(source[self.rows, self.columns])
         if self.inside is None:
             return picked
         out = np.full(self.shape, missing, dtype=source.dtype)
@@ -107,15 +115,16 @@ class PixelMap:
 def _take(
     source: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    if source.shape == (len(rows), len(columns)):
-        return source  # one to one: the indices can only be 0, 1, 2, ...
+    ascending = rows[0] <= rows[-1] and columns[0] <= columns[-1]
+    if ascending and source.shape == (len(rows), len(columns)):
+        return source  # evenly spaced, and as many as there are: they can only be 0, 1, 2, ...
     return np.asarray(source.take(rows, axis=0).take(columns, axis=1))
 
 
-@lru_cache(maxsize=256)
 def pixel_map(target: GeoBox, source: SourceGrid) -> PixelMap | None:
     """Return which source pixels a target grid takes, None if it takes none."""
-    if _same_crs(target, source.crs) and _axis_aligned(source.transform):
+    aligned = _axis_aligned(source.transform) and _axis_aligned(target.affine)
+    if aligned and _same_crs(target, source.crs):
         return _separable(target, source)
     return _pixel_by_pixel(target, source)
 
@@ -141,7 +150,7 @@ def _indices(
     origin: float, step: float, count: int, source_origin: float, source_step: float
 ) -> np.ndarray[Any, Any]:
     centres = origin + (np.arange(count) + 0.5) * step
-    return np.floor((centres - source_origin) / source_step + _SNAP).astype(np.int64)
+    return np.asarray(np.floor((centres - source_origin) / source_step + _SNAP), dtype=np.int64)
 
 
 def _pixel_by_pixel(target: GeoBox, source: SourceGrid) -> PixelMap | None:
@@ -221,8 +230,9 @@ def source_window(target: GeoBox, grid: SourceGrid) -> tuple[int, int, int, int]
     Every method but "near" weighs the neighbours of a pixel: the footprint of the target grows
     by three pixels of the coarser of both grids (Lanczos, the widest kernel, needs them all).
     """
-    edge = target.pad(1).boundary(16)
-    xs, ys = np.asarray(edge[:, 0]), np.asarray(edge[:, 1])
+    wider = target.pad(1)
+    edge = wider.boundary(16)  # in pixels
+    xs, ys = _affine(wider.affine, edge[:, 0], edge[:, 1])
     if not _same_crs(target, grid.crs):
         xs, ys = _transformer(_wkt(target), grid.crs).transform(xs, ys)
     columns, rows = _affine(~grid.transform, xs, ys)
