@@ -1,0 +1,104 @@
+"""Noise that is a pure function of place: hashed lattices, no random generator, no state.
+
+Every random choice of the archive comes from :func:`mix`, so a pixel has the same value
+whichever window, process or order it is computed in.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["Hashes", "fractal", "grain", "mix", "smooth", "uniform"]
+
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+# Odd constants of the splitmix64 finaliser (Steele, Lea and Flood 2014).
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def mix(*keys: ArrayLike) -> Hashes:
+    """Hash integer arrays, broadcast together, to 64 well-mixed bits (splitmix64 per key)."""
+    state = np.zeros((), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for key in keys:
+            part = np.asarray(key)
+            if part.dtype != np.uint64:
+                part = part.astype(np.int64).view(np.uint64)
+            state = (state ^ part) + _GOLDEN
+            state = (state ^ (state >> np.uint64(30))) * _MIX_1
+            state = (state ^ (state >> np.uint64(27))) * _MIX_2
+            state = state ^ (state >> np.uint64(31))
+    return state
+
+
+def uniform(hashes: Hashes, stream: int = 0) -> Floats:
+    """Floats in [0, 1) from hashes; different ``stream`` numbers give independent values."""
+    bits = mix(hashes, stream) if stream else hashes
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def smooth(x: Floats, y: Floats, seed: ArrayLike) -> Floats:
+    """Value noise with unit lattice: smooth, in [-1, 1].
+
+    Parameters
+    ----------
+    x, y
+        Coordinates in lattice units; they broadcast with ``seed``.
+    seed
+        Integer seeds; each gives another field.
+    """
+    x0, y0 = np.floor(x), np.floor(y)
+    fx, fy = x - x0, y - y0
+    # The quintic fade has no visible creases at lattice lines.
+    fx = fx * fx * fx * (fx * (fx * 6 - 15) + 10)
+    fy = fy * fy * fy * (fy * (fy * 6 - 15) + 10)
+    i, j = x0.astype(np.int64), y0.astype(np.int64)
+    lower, upper = mix(seed, j), mix(seed, j + 1)
+    south = uniform(mix(lower, i)) * (1 - fx) + uniform(mix(lower, i + 1)) * fx
+    north = uniform(mix(upper, i)) * (1 - fx) + uniform(mix(upper, i + 1)) * fx
+    result: Floats = (south * (1 - fy) + north * fy) * 2 - 1
+    return result
+
+
+def fractal(
+    x: Floats, y: Floats, seed: ArrayLike, *, octaves: int, gain: ArrayLike = 0.5
+) -> Floats:
+    """Sum of ``octaves`` of :func:`smooth`, each twice as fine; about unit standard deviation."""
+    gain = np.asarray(gain, dtype=np.float64)
+    total: Any = 0.0
+    power: Any = 0.0
+    for octave in range(octaves):
+        weight = gain**octave
+        # A fixed shift per octave keeps the lattices from lining up.
+        shift = 17.37 * octave
+        total = total + weight * smooth(
+            x * 2**octave + shift, y * 2**octave - shift, mix(seed, octave)
+        )
+        power = power + weight**2
+    # The variance of one octave, averaged over the lattice, is about 0.18.
+    result: Floats = total / np.sqrt(0.18 * power)
+    return result
+
+
+@cache
+def grain(size: int = 512) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return a tileable table of white Gaussian-like noise, (2 size, 2 size), unit deviation.
+
+    The table is repeated once along each axis, so any window of up to ``size`` pixels that
+    starts inside the first copy is one slice: sensor noise costs no hashing per pixel.
+    """
+    rows, columns = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    bits = mix(0x6E01, rows, columns)
+    # The sum of four uniforms is close to normal; its deviation is sqrt(4 / 12).
+    total = sum(uniform(bits, stream) for stream in range(1, 5))
+    table = ((total - 2.0) / np.sqrt(1 / 3)).astype(np.float32)
+    table = np.tile(table, (2, 2))
+    table.setflags(write=False)
+    return table
