@@ -3,7 +3,7 @@
 The names most programs need; everything else lives in the submodules, which load on import.
 """
 
-from importlib.metadata import version
+from importlib.metadata import version as _version
 
 from openeo_gfmap.backend import Backend, BackendContext
 from openeo_gfmap.fetching import FetchType
@@ -11,7 +11,7 @@ from openeo_gfmap.metadata import FakeMetadata
 from openeo_gfmap.spatial import BoundingBoxExtent, SpatialContext
 from openeo_gfmap.temporal import TemporalContext
 
-__version__ = version("openeo_gfmap")
+__version__ = _version("openeo_gfmap")
 
 __all__ = [
     "Backend",

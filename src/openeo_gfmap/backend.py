@@ -52,6 +52,11 @@ _log = logging.getLogger(__name__)
 
 _DEFAULT_POLL_TIME = 30  # seconds; longer looks like a hang to whoever does not see the link
 
+# Where nothing answers, one more try at once is enough: the client's own half minute of waiting
+# hides a wrong address, and the job manager paces its retries itself. Errors of a back-end that
+# does answer are retried as the client does by default.
+_RETRY = {"connect": 1}
+
 
 class Backend(Enum):
     """A back-end by the name that job rows use."""
@@ -177,7 +182,7 @@ def _without_credentials(parts: SplitResult) -> str:
 
 def _open(url: str) -> openeo.Connection:
     try:
-        return openeo.connect(url)
+        return openeo.connect(url, retry=_RETRY)
     except (requests.RequestException, BaseOpenEoException) as error:
         raise BackendUnavailable(
             f"{url} does not answer as an openEO back-end ({error}); check the address and the "

@@ -64,7 +64,7 @@ SENTINEL2_L2A_BANDS: tuple[BandInfo, ...] = (
     _spectral("B11", "Short-wave infrared 1", 20, "swir16", (1.61, 0.143)),
     _spectral("B12", "Short-wave infrared 2", 20, "swir22", (2.19, 0.242)),
     BandInfo("SCL", "S2-L2A-SCL", "Scene classification", 20),
-    BandInfo("AOT", "S2-L2A-AOT", "Aerosol optical thickness", 10, scale=1e-3),
+    BandInfo("AOT", "S2-L2A-AOT", "Aerosol optical thickness", 20, scale=1e-3),
     BandInfo("SNW", "S2-L2A-SNW", "Snow probability, percent", 20),
 )
 

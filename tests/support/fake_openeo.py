@@ -83,7 +83,7 @@ def _json(body: object, status: int = 200) -> Response:
 def _token(request: Request) -> Response:
     form = {key: values[0] for key, values in parse_qs(request.get_data(as_text=True)).items()}
     if form.get("client_id") == CLIENT_ID and form.get("client_secret") == CLIENT_SECRET:
-        return _json({"access_token": "granted"})
+        return _json({"access_token": "granted", "token_type": "Bearer"})
     return _json({"error": "unauthorized_client"}, 401)
 
 
