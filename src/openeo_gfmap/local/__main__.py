@@ -1,0 +1,84 @@
+"""``python -m openeo_gfmap.local``: run the server in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import OpenEOError
+from .settings import Settings, parse_size, parse_source
+
+__all__ = ["main"]
+
+T = TypeVar("T")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and serve; the exit status is 2 for settings that cannot be."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        settings = Settings.load(
+            os.environ,
+            home=given.home,
+            host=given.host,
+            port=given.port,
+            idle_seconds=given.idle_seconds,
+            sources=dict(given.source) if given.source else None,
+            parallel_jobs=given.parallel_jobs,
+            job_memory=given.job_memory,
+            job_seconds=given.job_seconds,
+            sync_seconds=given.sync_seconds,
+        )
+        # Imported when the arguments are known to be good: it takes a second.
+        from .server import serve  # noqa: PLC0415
+
+        serve(settings)
+    except OpenEOError as error:
+        sys.stderr.write(f"openeo_gfmap.local: {error.message}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m openeo_gfmap.local",
+        description="Serve the embedded openEO back-end on this machine.",
+        epilog="Each option can also be set by an environment variable: OPENEO_GFMAP_ and its "
+        "name in upper case, such as OPENEO_GFMAP_PARALLEL_JOBS.",
+    )
+    add = parser.add_argument
+    add("--home", type=Path, help="state folder (default: OPENEO_GFMAP_HOME)")
+    add("--host", help="loopback address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, help="port; 0 for the last one or any free one (default)")
+    add("--idle-seconds", type=float, help="end when unused for so long; 0: never (default)")
+    add("--source", type=_typed(parse_source), action="append", metavar="ID=URL_OR_FOLDER",
+        help="what a collection reads; may be repeated")  # fmt: skip
+    add("--parallel-jobs", type=int, help="jobs that run at a time (default: number of CPUs)")
+    add("--job-memory", type=_typed(parse_size), help="memory of one job, e.g. 4G")
+    add("--job-seconds", type=float, help="longest run of a batch job")
+    add("--sync-seconds", type=float, help="longest run of a synchronous request")
+    return parser
+
+
+def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Show a parser's own message for a bad value, which argparse would replace."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

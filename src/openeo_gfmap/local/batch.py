@@ -1,0 +1,202 @@
+"""The queue of batch jobs: starts each in a child, watches it, and picks up after a restart.
+
+Everything here runs in the server's event loop, so no two steps of it overlap; only waiting and
+work on files is given away. What a job is, is in the store; what its processes are, is told by
+the lock in its folder (see :mod:`child`). So the server can be killed at any moment:
+
+- a job whose child still runs is watched on by the next server,
+- one whose child has finished meanwhile gets its result,
+- one whose child is gone as well is queued again, up to `MAX_INTERRUPTIONS` times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+from .child import Child, Limits, Stopped, adopt, start, supervise
+from .joblog import JobLog, rfc3339
+from .run import WORKER, Ending, discard_results, memory_limit, prepare, read_ending
+from .settings import Settings
+from .store import Job, JobStore
+
+__all__ = ["MAX_INTERRUPTIONS", "BatchQueue"]
+
+_log = logging.getLogger(__name__)
+
+#: A job that has vanished together with the server more often than this is given up: it may well
+#: be what brings the machine down.
+MAX_INTERRUPTIONS = 2
+
+_CANCELED = Stopped("JobCanceled", "The job was canceled.")
+_SHUT_DOWN = Stopped("ServerStopped", "The server was stopped.")
+
+
+class BatchQueue:
+    """Runs the queued jobs of a store, a few at a time.
+
+    Attributes
+    ----------
+    server
+        Root URL of this server; file URLs that start with it mean the workspace.
+    """
+
+    def __init__(self, store: JobStore, settings: Settings):
+        self.server = ""
+        self._store = store
+        self._settings = settings
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stops: dict[str, asyncio.Future[Stopped]] = {}
+        self._stopping = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job runs; a queued one always has a running one before it."""
+        return bool(self._tasks)
+
+    def folder(self, job_id: str) -> Path:
+        """Return the folder of a job."""
+        return self._settings.folder.jobs / job_id
+
+    def log(self, job: Job) -> JobLog:
+        """Return the log of a job."""
+        return JobLog(self.folder(job.id) / "log.jsonl", job.log_level)
+
+    def recover(self) -> None:
+        """Take up what the server before this one left, then start what is queued."""
+        for job in self._store.with_status(["running"]):
+            child = adopt(self.folder(job.id))
+            if child:
+                self.log(job)("info", "The server was restarted; the job kept running meanwhile.")
+                self._launch(job, child)
+                continue
+            ending = read_ending(self.folder(job.id), None, None)
+            if ending.result is not None or ending.logged:
+                self._finish(job, ending, None)
+            elif job.interrupted >= MAX_INTERRUPTIONS:
+                self.log(job)(
+                    "error",
+                    f"The job was interrupted {job.interrupted + 1} times together with the "
+                    "server, and is given up. It may need more memory than this machine has.",
+                    "JobCrashed",
+                )
+                self._update(job, status="error")
+            else:
+                self.log(job)(
+                    "warning", "The job was interrupted together with the server; it starts anew."
+                )
+                self._update(job, status="queued", progress=0, interrupted=job.interrupted + 1)
+        self._start_waiting()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; no effect on one that is queued or running already."""
+        if job.status in ("queued", "running"):
+            return
+        self._store.enqueue(job.id, rfc3339())
+        self.log(job)("info", "The job was queued.")
+        self._start_waiting()
+
+    async def cancel(self, job: Job) -> None:
+        """End a queued or running job and wait for its end; no effect on any other."""
+        task = self._tasks.get(job.id)
+        if task is not None:
+            self._request_stop(job.id, _CANCELED)
+            # Shielded: a client that goes away must not cut short the bookkeeping.
+            await asyncio.shield(task)
+        elif job.status == "queued":
+            self.log(job)("info", _CANCELED.message)
+            self._update(job, status="canceled")
+
+    async def delete(self, job: Job) -> None:
+        """End a job if need be, and remove it with everything it left."""
+        await self.cancel(job)
+        self._store.delete(job.id)
+        await asyncio.to_thread(shutil.rmtree, self.folder(job.id), ignore_errors=True)
+
+    async def stop(self) -> None:
+        """End all children; their jobs go on, from their start, with the next server."""
+        self._stopping = True
+        for job_id in self._tasks:
+            self._request_stop(job_id, _SHUT_DOWN)
+        await asyncio.gather(*self._tasks.values())
+
+    def _request_stop(self, job_id: str, reason: Stopped) -> None:
+        stop = self._stops[job_id]
+        if not stop.done():
+            stop.set_result(reason)
+
+    def _start_waiting(self) -> None:
+        if self._stopping:
+            return
+        free = self._settings.parallel_jobs - len(self._tasks)
+        if free > 0:
+            for job in self._store.waiting(free):
+                self._update(job, status="running")
+                self._launch(job, None)
+
+    def _launch(self, job: Job, child: Child | None) -> None:
+        self._stops[job.id] = asyncio.get_running_loop().create_future()
+        self._tasks[job.id] = asyncio.create_task(self._run(job, child))
+
+    async def _run(self, job: Job, child: Child | None) -> None:
+        """Run one job from its start, or from wherever an adopted child is, to its end."""
+        stop = self._stops[job.id]
+        memory = memory_limit(job.options, self._settings)
+        folder = self.folder(job.id)
+        try:
+            if child is None:
+                process = self._store.process(job.id)
+                await asyncio.to_thread(
+                    prepare, folder, process["process_graph"], self._settings,
+                    servers=(self.server, job.server), memory=memory, log_level=job.log_level,
+                )  # fmt: skip
+                self.log(job)("info", "The job starts.")
+                child = start(folder, WORKER)
+            limits = Limits(memory, self._settings.job_seconds)
+            stopped = await supervise(child, limits, stop)
+            if stopped is _SHUT_DOWN:
+                self.log(job)("warning", f"{_SHUT_DOWN.message} The job starts anew with it.")
+                self._update(job, status="queued", progress=0)
+                return
+            ending = await asyncio.to_thread(read_ending, folder, child, stopped)
+            self._finish(job, ending, child)
+        except Exception as error:  # noqa: BLE001 - a full disk, no more processes, or a bug:
+            # the job must reach its end, and the server must go on with the others.
+            _log.error("Job %s could not be run", job.id, exc_info=error)
+            self._update(job, status="error")
+            self._say(job, "error", f"The server could not run the job: {error}.", "Internal")
+        finally:
+            del self._tasks[job.id], self._stops[job.id]
+            self._start_waiting()
+
+    def _finish(self, job: Job, ending: Ending, child: Child | None) -> None:
+        """Log how a job ended and store its final state, in this order: readers poll the state."""
+        canceled = ending.error is not None and ending.error.code == _CANCELED.code
+        if ending.output:
+            self._say(job, "info", f"Output of the job's process:\n{ending.output}")
+        if ending.error is not None and not ending.logged:
+            level = "info" if canceled else "error"
+            self._say(job, level, ending.error.message, ending.error.code)
+        usage = child.usage.as_openeo(ending.cpu) if child else {}
+        if canceled:
+            discard_results(self.folder(job.id))
+            self._update(job, status="canceled", usage=usage)
+        elif ending.error is not None:
+            self._update(job, status="error", usage=usage)
+        else:
+            count = len((ending.result or {}).get("assets", ()))
+            self._say(job, "info", f"The job finished with {count} result files.")
+            self._update(job, status="finished", progress=100, usage=usage)
+        shutil.rmtree(self.folder(job.id) / "scratch", ignore_errors=True)
+
+    def _say(self, job: Job, level: str, message: str, code: str | None = None) -> None:
+        try:
+            self.log(job)(level, message, code)
+        except OSError as error:
+            # A disk that is full must not keep a job from reaching its end.
+            _log.error("The log of job %s cannot be written", job.id, exc_info=error)
+
+    def _update(self, job: Job, **changes: object) -> None:
+        self._store.update(job.id, updated=rfc3339(), **changes)
