@@ -1,0 +1,348 @@
+"""Where jobs are remembered.
+
+SQLite is the truth: one small row a job in ``jobs``, which is all that a change of state touches;
+the user's columns with their geometries lie apart in ``payload``. `MemoryJobStore` is its twin for
+tests and for runs that nobody wants to resume.
+
+The store is written by one thread only, in transactions: after a kill it holds either all of a
+batch of events or none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
+
+__all__ = ["JobStore", "MemoryJobStore", "Record", "SqliteJobStore"]
+
+Item: TypeAlias = Mapping[str, Any]
+
+_VERSION = 1
+_COLUMNS = tuple(f.name for f in fields(Job))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row of the user's table.
+
+    Attributes
+    ----------
+    label
+        Label in the index of the user's DataFrame.
+    values
+        The user's columns, as JSON types (see `openeo_gfmap.manager.rows`).
+    """
+
+    label: Any
+    values: Mapping[str, Any]
+
+
+class JobStore(Protocol):
+    """What the job manager needs of a store."""
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, by row."""
+
+    def columns(self) -> list[str]:
+        """Return the user's column names in their order."""
+
+    def record(self, row: int) -> Record:
+        """Return the user's part of a row."""
+
+    def records(self) -> Iterator[Record]:
+        """Iterate over the user's part of all rows, by row."""
+
+    def files(self, row: int) -> tuple[SavedFile, ...]:
+        """Return the files that were downloaded for a row."""
+
+    def items(self) -> Iterator[tuple[int, Item]]:
+        """Iterate over the catalogue: row and item, by row and position."""
+
+    def count_items(self) -> int:
+        """Return how many items the catalogue holds."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Bundle writes: after a kill, all of them hold or none."""
+
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
+        """Append rows; `columns` are the user's columns from now on."""
+
+    def save(self, job: Job) -> None:
+        """Write a job's state."""
+
+    def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
+        """Replace what is known of a row's files."""
+
+    def set_items(self, row: int, items: Iterable[Item]) -> None:
+        """Replace a row's items in the catalogue."""
+
+    def note(self, key: str, value: str) -> None:
+        """Remember a text."""
+
+    def noted(self, key: str) -> str | None:
+        """Return a remembered text."""
+
+    def close(self) -> None:
+        """Release the store."""
+
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (
+    {_COLUMNS[0]} INTEGER PRIMARY KEY,
+    {", ".join(_COLUMNS[1:])}
+);
+CREATE TABLE IF NOT EXISTS payload (
+    row INTEGER PRIMARY KEY, label TEXT NOT NULL, record TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS files (
+    row INTEGER, position INTEGER, path TEXT, size INTEGER, checksum TEXT, item TEXT,
+    PRIMARY KEY (row, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (
+    row INTEGER, position INTEGER, item TEXT, PRIMARY KEY (row, position)
+) WITHOUT ROWID;
+"""
+# Column names are those of a dataclass of ours, never input.
+_SAVE = (
+    f"INSERT OR REPLACE INTO jobs ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+_LOAD = f"SELECT {', '.join(_COLUMNS)} FROM jobs ORDER BY row"  # noqa: S608
+
+
+class SqliteJobStore:
+    """A `JobStore` in a SQLite file in WAL mode.
+
+    A kill loses nothing; a power cut can lose the last commits, which the next run finds again on
+    the back-end.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made when it does not exist.
+
+    Raises
+    ------
+    InputError
+        When the file is not a store, or of a newer version.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The tracker's lock sees to it that one thread of one process writes.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            with self.transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+            version = int(self.noted("version") or _VERSION)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise InputError(
+                f"{path} is not a job store ({error}). Move it away, or name another tracker."
+            ) from error
+        if version > _VERSION:
+            self._db.close()
+            raise InputError(
+                f"{path} was written by a newer openeo-gfmap (store version {version}, this one "
+                f"knows {_VERSION}). Update openeo-gfmap, or name another tracker."
+            )
+        self.note("version", str(_VERSION))
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, by row."""
+        return [
+            Job(row, JobStatus(status), *rest) for row, status, *rest in self._db.execute(_LOAD)
+        ]
+
+    def columns(self) -> list[str]:
+        """Return the user's column names in their order."""
+        return list(json.loads(self.noted("columns") or "[]"))
+
+    def record(self, row: int) -> Record:
+        """Return the user's part of a row."""
+        label, values = self._db.execute(
+            "SELECT label, record FROM payload WHERE row = ?", (row,)
+        ).fetchone()
+        return Record(json.loads(label), json.loads(values))
+
+    def records(self) -> Iterator[Record]:
+        """Iterate over the user's part of all rows, by row."""
+        for label, values in self._db.execute("SELECT label, record FROM payload ORDER BY row"):
+            yield Record(json.loads(label), json.loads(values))
+
+    def files(self, row: int) -> tuple[SavedFile, ...]:
+        """Return the files that were downloaded for a row."""
+        found = self._db.execute(
+            "SELECT path, size, checksum, item FROM files WHERE row = ? ORDER BY position", (row,)
+        )
+        return tuple(SavedFile(p, size, check, json.loads(item)) for p, size, check, item in found)
+
+    def items(self) -> Iterator[tuple[int, Item]]:
+        """Iterate over the catalogue: row and item, by row and position."""
+        for row, item in self._db.execute("SELECT row, item FROM items ORDER BY row, position"):
+            yield row, json.loads(item)
+
+    def count_items(self) -> int:
+        """Return how many items the catalogue holds."""
+        return int(self._db.execute("SELECT COUNT(*) FROM items").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Bundle writes: after a kill, all of them hold or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
+        """Append rows; `columns` are the user's columns from now on."""
+        self.note("columns", json.dumps(list(columns)))
+        for job, record in rows:
+            self.save(job)
+            self._db.execute(
+                "INSERT INTO payload VALUES (?, ?, ?)",
+                (job.row, json.dumps(record.label), json.dumps(dict(record.values))),
+            )
+
+    def save(self, job: Job) -> None:
+        """Write a job's state."""
+        self._db.execute(_SAVE, astuple(job))
+
+    def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
+        """Replace what is known of a row's files."""
+        self._db.execute("DELETE FROM files WHERE row = ?", (row,))
+        self._db.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (row, i, f.path, f.size, f.checksum, json.dumps(dict(f.item)))
+                for i, f in enumerate(files)
+            ),
+        )
+
+    def set_items(self, row: int, items: Iterable[Item]) -> None:
+        """Replace a row's items in the catalogue."""
+        self._db.execute("DELETE FROM items WHERE row = ?", (row,))
+        self._db.executemany(
+            "INSERT INTO items VALUES (?, ?, ?)",
+            ((row, i, json.dumps(dict(item))) for i, item in enumerate(items)),
+        )
+
+    def note(self, key: str, value: str) -> None:
+        """Remember a text."""
+        self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    def noted(self, key: str) -> str | None:
+        """Return a remembered text."""
+        found = self._db.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def close(self) -> None:
+        """Release the store."""
+        self._db.close()
+
+
+class MemoryJobStore:
+    """A `JobStore` that ends with the process; it keeps what the other one keeps."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Job] = {}
+        self._records: dict[int, Record] = {}
+        self._columns: list[str] = []
+        self._files: dict[int, tuple[SavedFile, ...]] = {}
+        self._items: dict[int, tuple[Item, ...]] = {}
+        self._notes: dict[str, str] = {}
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, by row."""
+        return [self._jobs[row] for row in sorted(self._jobs)]
+
+    def columns(self) -> list[str]:
+        """Return the user's column names in their order."""
+        return list(self._columns)
+
+    def record(self, row: int) -> Record:
+        """Return the user's part of a row."""
+        return self._records[row]
+
+    def records(self) -> Iterator[Record]:
+        """Iterate over the user's part of all rows, by row."""
+        return (self._records[row] for row in sorted(self._records))
+
+    def files(self, row: int) -> tuple[SavedFile, ...]:
+        """Return the files that were downloaded for a row."""
+        return self._files.get(row, ())
+
+    def items(self) -> Iterator[tuple[int, Item]]:
+        """Iterate over the catalogue: row and item, by row and position."""
+        return ((row, item) for row in sorted(self._items) for item in self._items[row])
+
+    def count_items(self) -> int:
+        """Return how many items the catalogue holds."""
+        return sum(map(len, self._items.values()))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Bundle writes: an exception undoes all of them."""
+        tables: list[dict[Any, Any]] = [
+            self._jobs,
+            self._records,
+            self._files,
+            self._items,
+            self._notes,
+        ]
+        before = [dict(table) for table in tables]
+        columns = list(self._columns)
+        try:
+            yield
+        except BaseException:
+            for table, copy in zip(tables, before, strict=True):
+                table.clear()
+                table.update(copy)
+            self._columns = columns
+            raise
+
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
+        """Append rows; `columns` are the user's columns from now on."""
+        self._columns = list(columns)
+        for job, record in rows:
+            self._jobs[job.row] = job
+            self._records[job.row] = record
+
+    def save(self, job: Job) -> None:
+        """Write a job's state."""
+        self._jobs[job.row] = job
+
+    def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
+        """Replace what is known of a row's files."""
+        self._files[row] = tuple(files)
+
+    def set_items(self, row: int, items: Iterable[Item]) -> None:
+        """Replace a row's items in the catalogue."""
+        self._items[row] = tuple(items)
+
+    def note(self, key: str, value: str) -> None:
+        """Remember a text."""
+        self._notes[key] = value
+
+    def noted(self, key: str) -> str | None:
+        """Return a remembered text."""
+        return self._notes.get(key)
+
+    def close(self) -> None:
+        """Do nothing: it goes with the process."""

@@ -1,0 +1,211 @@
+"""Rows of the user's table: into the store and back, and merged with what the store has."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.job_store import JobStore, Record
+from openeo_gfmap.manager.lifecycle import Job
+
+# pandas and shapely are imported where they are used: the package's import stays light.
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CONTRACT_COLUMNS", "merge", "pack", "row_of", "shown"]
+
+#: The columns that the manager fills, in the order of the tracker.
+CONTRACT_COLUMNS = (
+    "backend_name",
+    "status",
+    "id",
+    "start_time",
+    "cpu",
+    "memory",
+    "duration",
+    "description",
+    "costs",
+)
+
+_TAG = "__type__"
+
+
+def shown(job: Job) -> dict[str, Any]:
+    """Return the Contract's columns of a job."""
+    return {
+        "backend_name": job.backend,
+        "status": job.status.shown,
+        "id": job.id,
+        "start_time": job.start_time,
+        "cpu": job.cpu,
+        "memory": job.memory,
+        "duration": job.duration,
+        "description": job.description,
+        "costs": job.costs,
+    }
+
+
+def row_of(job: Job, record: Record) -> pd.Series[Any]:
+    """Return the row as callbacks see it: the user's columns and the Contract's."""
+    import pandas as pd  # noqa: PLC0415
+
+    values = {name: unpack(value) for name, value in record.values.items()}
+    return pd.Series({**values, **shown(job)}, name=unpack(record.label), dtype=object)
+
+
+def pack(value: Any, where: str) -> Any:
+    """Return a cell as JSON types that `unpack` gives back equal.
+
+    Raises
+    ------
+    InputError
+        For a type that a tracker cannot hold; `where` names the cell.
+    """
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, list | tuple | np.ndarray):
+        return [pack(part, where) for part in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: pack(part, where) for key, part in value.items()}
+    return _tagged(value, where)
+
+
+def _tagged(value: Any, where: str) -> dict[str, Any] | None:
+    """Return a cell of a type that JSON does not know."""
+    import pandas as pd  # noqa: PLC0415
+    import shapely  # noqa: PLC0415
+
+    if value is pd.NA:
+        return None
+    if value is pd.NaT:
+        return {_TAG: "timestamp", "value": None}
+    if isinstance(value, np.datetime64 | datetime):
+        return {_TAG: "timestamp", "value": pd.Timestamp(value).isoformat()}
+    if isinstance(value, date):
+        return {_TAG: "date", "value": value.isoformat()}
+    if isinstance(value, shapely.Geometry):
+        return {_TAG: "geometry", "value": value.wkb_hex}
+    raise InputError(
+        f"{where} holds a {type(value).__name__}, which a tracker cannot keep; it can keep text, "
+        "numbers, dates, geometries, and lists and dictionaries of them. Convert it to one of them."
+    )
+
+
+def unpack(value: Any) -> Any:
+    """Return what `pack` was given."""
+    import pandas as pd  # noqa: PLC0415
+    import shapely  # noqa: PLC0415
+
+    if isinstance(value, list):
+        return [unpack(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    match value.get(_TAG):
+        case "timestamp":
+            return pd.NaT if value["value"] is None else pd.Timestamp(value["value"])
+        case "date":
+            return date.fromisoformat(value["value"])
+        case "geometry":
+            return shapely.from_wkb(value["value"])
+        case _:
+            return {key: unpack(part) for key, part in value.items()}
+
+
+def text_of(packed: Any) -> str:
+    """Return a packed cell as the tracker's CSV shows it: what pandas would write."""
+    if packed is None or (isinstance(packed, float) and math.isnan(packed)):
+        return ""
+    if isinstance(packed, dict) and _TAG in packed:
+        value = unpack(packed)
+        if packed[_TAG] == "geometry":
+            return str(value.wkt)
+        if packed[_TAG] == "timestamp" and packed["value"] is not None:
+            return str(value.date() if value == value.normalize() else value)
+        return "" if packed["value"] is None else str(value)
+    return str(unpack(packed)) if isinstance(packed, list | dict) else str(packed)
+
+
+def records_of(df: pd.DataFrame) -> tuple[list[str], list[Record]]:
+    """Return the user's columns and rows, without the columns that the manager fills.
+
+    ``backend_name`` is both: the user asks, the manager answers.
+    """
+    if not df.columns.is_unique:
+        twice = sorted({str(name) for name in df.columns[df.columns.duplicated()]})
+        raise InputError(f"the table has columns twice: {', '.join(twice)}. Rename or drop one.")
+    columns = [str(name) for name in df.columns]
+    kept = [name for name in columns if name not in CONTRACT_COLUMNS or name == "backend_name"]
+    indices = [columns.index(name) for name in kept]
+    records = []
+    for label, values in zip(df.index, df.itertuples(index=False, name=None), strict=True):
+        cells = {
+            columns[i]: pack(values[i], f"row {label!r}, column {columns[i]!r}") for i in indices
+        }
+        records.append(Record(pack(label, f"the label of row {label!r}"), cells))
+    return kept, records
+
+
+def merge(store: JobStore, df: pd.DataFrame) -> int:
+    """Bring the user's table and the store together; return how many rows were added.
+
+    A row that the store has, with the same content, is that job, whatever became of it. A row with
+    a new label is a new job. Stored rows that the table no longer has stay and are seen through.
+
+    Raises
+    ------
+    InputError
+        When a row has the label of a stored one but other content: it is not clear which is meant.
+    """
+    columns, records = records_of(df)
+    known: dict[str, int] = defaultdict(int)
+    by_label: dict[str, Record] = {}
+    rows = 0
+    for stored in store.records():
+        known[_content(stored, columns)] += 1
+        by_label[json.dumps(stored.label)] = stored
+        rows += 1
+    added: list[tuple[Job, Record]] = []
+    for record in records:
+        content = _content(record, columns)
+        if known[content]:
+            known[content] -= 1
+            continue
+        stored_record = by_label.get(json.dumps(record.label))
+        if stored_record is not None:
+            differing = [
+                name
+                for name in columns
+                if text_of(stored_record.values.get(name)) != text_of(record.values[name])
+            ]
+            raise InputError(
+                f"row {record.label!r} of the table is not the row of that label in the tracker: "
+                f"{', '.join(differing) or 'its number of copies'} differs. Name another tracker "
+                "for another set of jobs, or give new rows new labels to add them to this one."
+            )
+        added.append((Job(rows, backend=wanted_backend(record)), record))
+        rows += 1
+    if added:
+        old = store.columns()
+        with store.transaction():
+            store.add([*old, *(name for name in columns if name not in old)], added)
+    return len(added)
+
+
+def wanted_backend(record: Record) -> str | None:
+    """Return the back-end the user's row names."""
+    value = record.values.get("backend_name")
+    return value if isinstance(value, str) and value else None
+
+
+def _content(record: Record, columns: Sequence[str]) -> str:
+    """Return a row's content as one text; what a CSV cannot tell apart is the same."""
+    return json.dumps([text_of(record.values.get(name)) for name in columns])

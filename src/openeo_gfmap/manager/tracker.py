@@ -1,0 +1,251 @@
+"""The tracker: the CSV that the user names, the store beside it, and the lock on both.
+
+The store is the truth and the CSV is a view of it, replaced as a whole so that whoever opens it
+sees one moment. A CSV that was there before the store is the tracker of another tool: its jobs are
+taken over.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager import _log
+from openeo_gfmap.manager.job_store import JobStore, MemoryJobStore, Record, SqliteJobStore
+from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.rows import CONTRACT_COLUMNS, merge, pack, records_of, shown, text_of
+from openeo_gfmap.manager.tracker_lock import TrackerLock
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Tracker"]
+
+_DIGEST = "view"  # note: digests of the views we wrote; another file is not ours to overwrite
+
+
+class Tracker:
+    """An open tracker; use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    path : Path or None
+        The CSV; None keeps the jobs in memory only.
+    df : pandas.DataFrame
+        The user's table, merged with what the tracker has.
+
+    Raises
+    ------
+    TrackerLocked
+        When another process runs jobs on it.
+    InputError
+        When the CSV is damaged, or of other jobs than the table's.
+    """
+
+    def __init__(self, path: Path | None, df: pd.DataFrame):
+        self.path = path
+        self.store: JobStore = MemoryJobStore()
+        self._lock: TrackerLock | None = None
+        if path is None:
+            merge(self.store, df)
+            return
+        if path.suffix in {".parquet", ".sqlite", ".json"}:
+            raise InputError(f"the tracker {path} is written as CSV; name it {path.stem}.csv.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = TrackerLock(path.with_name(path.name + ".lock"))
+        try:
+            self.store = SqliteJobStore(path.with_name(path.name + ".sqlite"))
+            if path.exists() and not self.store.columns():
+                columns, rows = _read(path, df)
+                with self.store.transaction():
+                    self.store.add(columns, rows)
+                _log.info("Took over %d jobs of %s.", len(rows), path)
+            added = merge(self.store, df)
+            _log.debug("%d rows of the table are new to the tracker.", added)
+            self._keep_foreign_view()
+        except BaseException:
+            self.close()
+            raise
+
+    def write_view(self, jobs: Iterable[Job]) -> None:
+        """Replace the CSV by the jobs as they stand."""
+        if self.path is None:
+            return
+        part = self.path.with_name(self.path.name + ".part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(self._lines(jobs))
+            file.flush()
+            os.fsync(file.fileno())
+        # Noted before the file is replaced, next to the one before: a kill in between leaves a CSV
+        # that is known either way.
+        previous = (self.store.noted(_DIGEST) or "").split()[:1]
+        self.store.note(_DIGEST, " ".join([_digest(part), *previous]))
+        part.replace(self.path)
+
+    def _lines(self, jobs: Iterable[Job]) -> Iterator[list[str]]:
+        columns = self.store.columns()
+        ours = [name for name in CONTRACT_COLUMNS if name not in columns]
+        yield [*columns, *ours]
+        for job, record in zip(jobs, self.store.records(), strict=True):
+            values = {**record.values, **shown(job)}
+            yield [text_of(values.get(name)) for name in [*columns, *ours]]
+
+    def _keep_foreign_view(self) -> None:
+        """Save a CSV that somebody else wrote or changed before it is overwritten."""
+        if self.path is None or not self.path.exists():
+            return
+        digest = _digest(self.path)
+        if digest in (self.store.noted(_DIGEST) or "").split():
+            return
+        backup = self.path.with_name(f"{self.path.name}.{digest[:8]}.bak")
+        shutil.copy2(self.path, backup)
+        _log.warning("%s was not written by this tool; it is kept as %s.", self.path, backup.name)
+
+    def close(self) -> None:
+        """Release store and lock."""
+        self.store.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------- taking over
+
+#: What another tool's word for a state means here. "finished" and "postprocessing" are not taken
+#: at their word: those tools write them before the files are here. The job is asked for again.
+_PEERS: Mapping[str, JobStatus] = {
+    "created": JobStatus.CREATED,
+    "queued_for_start": JobStatus.CREATED,
+    "queued": JobStatus.QUEUED,
+    "running": JobStatus.RUNNING,
+    "finished": JobStatus.RUNNING,
+    "postprocessing": JobStatus.RUNNING,
+    "postprocessing-error": JobStatus.RUNNING,
+    "error": JobStatus.ERROR,
+    "canceled": JobStatus.CANCELED,
+}
+_WITHOUT_ID: Mapping[str, JobStatus] = {
+    "start_failed": JobStatus.START_FAILED,
+    "skipped": JobStatus.SKIPPED,
+}
+
+
+def _read(path: Path, df: pd.DataFrame) -> tuple[list[str], list[tuple[Job, Record]]]:
+    """Return columns and rows of another tool's tracker, each row under its label in `df`."""
+    import pandas as pd  # noqa: PLC0415
+
+    header, lines = _parse(path)
+    columns, wanted = records_of(df)
+    common = [name for name in columns if name in header and name not in CONTRACT_COLUMNS]
+    if "status" not in header or not common:
+        raise InputError(
+            f"{path} exists and is no tracker of these jobs: it needs a column 'status' and "
+            f"columns of the table ({', '.join(columns)}); it has {', '.join(header)}. Name "
+            "another tracker."
+        )
+    matching: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in wanted:
+        matching[tuple(text_of(record.values[name]) for name in common)].append(record)
+    typed = pd.read_csv(path).to_dict("records")
+    rows: list[tuple[Job, Record]] = []
+    matched = 0
+    for row, (line, values) in enumerate(zip(lines, typed, strict=True)):
+        candidates = matching[tuple(line[name] for name in common)]
+        if candidates:
+            record = candidates.pop(0)
+            matched += 1
+        else:
+            cells = {
+                str(name): pack(value, f"{path}, line {row + 2}, column {name!r}")
+                for name, value in values.items()
+                if name not in CONTRACT_COLUMNS or name == "backend_name"
+            }
+            record = Record(f"{path.name} line {row + 2}", cells)
+        rows.append((_peer_job(row, line), record))
+    if rows and not matched:
+        raise InputError(
+            f"none of the {len(rows)} rows of {path} is a row of the table (compared by "
+            f"{', '.join(common)}). Name another tracker."
+        )
+    extra = [name for name in header if name not in columns and name not in CONTRACT_COLUMNS]
+    return [*columns, *(extra if matched < len(rows) else [])], rows
+
+
+def _parse(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return header and lines of a CSV that is whole.
+
+    Raises
+    ------
+    InputError
+        When it was cut short or is not CSV.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # geometries are longer than the default
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = list(csv.reader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError, ValueError) as error:
+        raise InputError(_damaged(path, str(error))) from error
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise InputError(
+                _damaged(path, f"row {number} has {len(line)} fields, the header {len(header)}")
+            )
+    return header, [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def _damaged(path: Path, why: str) -> str:
+    return (
+        f"{path} is cut short or no CSV ({why}), so what became of its jobs is not known. Restore "
+        "a copy of it, or move it away to start anew."
+    )
+
+
+def _peer_job(row: int, line: Mapping[str, str]) -> Job:
+    def text(name: str) -> str | None:
+        return line.get(name) or None
+
+    word, job_id = line["status"], text("id")
+    status = _WITHOUT_ID.get(word, JobStatus.NOT_STARTED)
+    message = None
+    if job_id is not None and word not in _WITHOUT_ID:
+        status = _PEERS.get(word, JobStatus.RUNNING)
+    elif word == "finished":
+        status, message = JobStatus.ERROR, "the tracker taken over says finished but names no job"
+    return Job(
+        row,
+        status=status,
+        backend=text("backend_name"),
+        id=None if status is JobStatus.NOT_STARTED else job_id,
+        description=text("description"),
+        start_time=text("start_time"),
+        costs=_number(line.get("costs")),
+        cpu=text("cpu"),
+        memory=text("memory"),
+        duration=text("duration"),
+        message=message,
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None  # what the other tool wrote there is no amount

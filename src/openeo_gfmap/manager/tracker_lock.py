@@ -1,0 +1,83 @@
+"""One manager a tracker: a lock that goes with the process that holds it, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from openeo_gfmap.errors import TrackerLocked
+
+__all__ = ["TrackerLock"]
+
+# The operating system releases the lock when the process ends, also by a kill, so that a stale
+# lock file never blocks anybody.
+if sys.platform == "win32":
+    import msvcrt
+
+    # Locked bytes cannot be read by others on Windows: lock one far behind the text.
+    _FAR = 1 << 30
+
+    def _take(file: IO[str]) -> None:
+        file.seek(_FAR)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _take(file: IO[str]) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class TrackerLock:
+    """An exclusive lock on a tracker, taken on construction.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; it says who holds the lock.
+
+    Raises
+    ------
+    TrackerLocked
+        When another manager holds it; the message says which process, where, since when.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        # Not truncated on opening: it may be somebody else's.
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            _take(self._file)
+        except OSError as error:
+            self._file.close()
+            raise TrackerLocked(
+                f"{path.with_suffix('')} is in use by {_holder(path)}. Wait until it is done, end "
+                "it, or name another tracker."
+            ) from error
+        me = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        }
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(json.dumps(me))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, so that nobody locks one that is being deleted."""
+        self._file.close()
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        # Between taking the lock and saying so there is a moment.
+        return "another process that has only just begun"
