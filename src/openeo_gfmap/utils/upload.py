@@ -26,6 +26,7 @@ _STORED = (200, 201, 204)
 # A PUT may be repeated: it leaves the same file however often it arrives.
 _RETRY = Retry(
     total=4,
+    connect=2,
     backoff_factor=0.3,
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=["PUT"],
