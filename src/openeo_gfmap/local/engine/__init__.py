@@ -1,1 +1,80 @@
-"""The extraction engine: openEO process graphs over STAC and COG, window by window."""
+"""The extraction engine: openEO process graphs over STAC and COG, window by window.
+
+:func:`validate` says what is wrong with a graph, :func:`execute` runs it. In between, a graph is
+parsed (``graph``), understood without reading pixels (``planner``, with the vocabulary of
+``plan``), cut into independent windows (``outputs``), and each window is evaluated
+(``evaluate``, ``loading``) wherever the executor puts it (``executor``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Imported inside functions elsewhere: this package is imported for its small parts, too.
+if TYPE_CHECKING:
+    from ..catalog import Catalog
+    from ..errors import OpenEOError
+    from .plan import Env
+    from .result import JobResult
+
+__all__ = ["execute", "validate"]
+
+
+def validate(
+    process_graph: Mapping[str, Any],
+    *,
+    catalog: Catalog,
+    workspace: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> list[OpenEOError]:
+    """Return all that is wrong with a process graph; nothing is downloaded or read.
+
+    Parameters
+    ----------
+    process_graph
+        Nodes by id, or a process object around them. May be anything: a broken graph gives
+        errors, it never raises.
+    catalog
+        The collections.
+    workspace
+        The user's file workspace; unused as yet, since files are only read by a run.
+    parameters
+        Values of process parameters.
+
+    Returns
+    -------
+    list of OpenEOError
+        Empty when the graph can be executed; ``node`` says where each belongs.
+    """
+    from ..errors import OpenEOError  # noqa: PLC0415
+    from .graph import parse  # noqa: PLC0415
+    from .outputs import make_output  # noqa: PLC0415
+    from .plan import Env  # noqa: PLC0415
+    from .planner import make_plan  # noqa: PLC0415
+
+    graph, errors = parse(process_graph, parameters)
+    if graph is None or errors:
+        return errors
+    plan = make_plan(graph, Env(catalog))
+    if plan.problems:
+        return list(plan.problems)
+    try:
+        make_output(plan, Path(), 1 << 30)
+    except OpenEOError as error:
+        return [error]
+    return []
+
+
+def execute(
+    process_graph: Mapping[str, Any],
+    *,
+    env: Env,
+    out_dir: Path,
+    parameters: Mapping[str, Any] | None = None,
+) -> JobResult:
+    """Execute a process graph and write its result into ``out_dir``; see :func:`executor.run`."""
+    from .executor import run  # noqa: PLC0415
+
+    return run(process_graph, env=env, out_dir=out_dir, parameters=parameters)

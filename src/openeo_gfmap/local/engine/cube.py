@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-__all__ = ["Array", "Cube"]
+__all__ = ["Array", "Cube", "align", "crop", "hide", "select"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,100 @@ class Cube:
         if self.nodata is not None:
             values[self.data == self.nodata] = np.nan
         return replace(self, data=values, nodata=None)
+
+
+def crop(cube: Cube, box: GeoBox) -> Cube:
+    """Return the part of a cube on a box of the same grid, which it must hold."""
+    have = cube.geobox
+    if have is None or have == box:
+        return cube
+    size = have.transform.a
+    left = round((box.transform.c - have.transform.c) / size)
+    top = round((have.transform.f - box.transform.f) / size)
+    rows, columns = box.shape
+    if left < 0 or top < 0 or top + rows > have.shape[0] or left + columns > have.shape[1]:
+        raise ValueError(f"A cube on {have.boundingbox} has no pixels for {box.boundingbox}.")
+    data = cube.data[..., top : top + rows, left : left + columns]
+    return replace(cube, data=data, geobox=box)
+
+
+def select(cube: Cube, dim: str, labels: Sequence[Any] | np.ndarray[Any, Any]) -> Cube:
+    """Return the cube with these labels of a dimension, in this order; KeyError names others."""
+    have = cube.labels[dim]
+    if len(have) == len(labels) and bool(np.all(have == np.asarray(labels))):
+        return cube
+    position = {label: index for index, label in enumerate(have.tolist())}
+    wanted = np.asarray(labels, dtype=have.dtype).tolist() if len(labels) else []
+    index = np.asarray([position[label] for label in wanted], dtype=int)
+    data = np.take(cube.data, index, axis=cube.axis(dim))
+    return replace(cube, data=data, labels={**cube.labels, dim: have[index]})
+
+
+def hide(cube: Cube, where: np.ndarray[Any, Any]) -> Cube:
+    """Return the cube with pixels made missing.
+
+    Parameters
+    ----------
+    cube
+        Any cube; the array is not changed.
+    where
+        Boolean array that broadcasts to the data, True where pixels become missing.
+    """
+    if not where.any():
+        return cube
+    (ready,) = align([cube], room=True)
+    missing = np.nan if ready.nodata is None else ready.nodata
+    return replace(ready, data=np.where(where, ready.data.dtype.type(missing), ready.data))
+
+
+def align(cubes: Sequence[Cube], *, room: bool = False) -> list[Cube]:
+    """Give cubes one dtype and one nodata value, the smallest change that loses nothing.
+
+    Integers stay integers as long as there is a value left for missing pixels.
+
+    Parameters
+    ----------
+    cubes
+        At least one.
+    room
+        Find a nodata value even where no pixel is missing yet.
+    """
+    cubes = [replace(c, data=c.data.astype(np.uint8)) if c.data.dtype == bool else c for c in cubes]
+    dtype = np.result_type(*(c.data.dtype for c in cubes))
+    if np.issubdtype(dtype, np.floating):
+        wide = [c.as_float() for c in cubes]
+        common = np.result_type(*(c.data.dtype for c in wide))
+        return [replace(c, data=c.data.astype(common, copy=False)) for c in wide]
+    values = {c.nodata for c in cubes if c.nodata is not None}
+    if not values and not room:
+        return [replace(c, data=c.data.astype(dtype, copy=False)) for c in cubes]
+    if len(values) == 1 and all(c.nodata is not None or not _holds(c, values) for c in cubes):
+        (nodata,) = values
+        if np.can_cast(np.min_scalar_type(int(nodata)), dtype):
+            return [replace(c, data=c.data.astype(dtype, copy=False), nodata=nodata) for c in cubes]
+    limits = np.iinfo(dtype)
+    for candidate in (limits.max, limits.min):
+        if not any(_holds(c, {candidate}, valid=True) for c in cubes):
+            return [_with_nodata(c, dtype, candidate) for c in cubes]
+    wider = [c.as_float() for c in cubes]
+    common = np.result_type(*(c.data.dtype for c in wider))
+    return [replace(c, data=c.data.astype(common, copy=False)) for c in wider]
+
+
+def _holds(cube: Cube, values: set[Any], *, valid: bool = False) -> bool:
+    """Whether pixels (with ``valid``, those that are not missing) have one of the values."""
+    if valid and cube.nodata is not None:
+        values = values - {cube.nodata}
+    limits = np.iinfo(cube.data.dtype)
+    inside = [v for v in values if limits.min <= v <= limits.max]
+    return any(bool((cube.data == v).any()) for v in inside)
+
+
+def _with_nodata(cube: Cube, dtype: Any, nodata: float) -> Cube:
+    data = cube.data.astype(dtype, copy=False)
+    if cube.nodata is not None and cube.nodata != nodata:
+        data = np.where(cube.data == cube.nodata, dtype.type(nodata), data)
+    return replace(cube, data=data, nodata=nodata)
 
 
 @dataclass(frozen=True)

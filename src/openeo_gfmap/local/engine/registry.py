@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -23,11 +23,13 @@ __all__ = [
     "Boolean",
     "Callback",
     "CubeData",
+    "Geometries",
     "Integer",
     "Number",
     "Object",
     "Process",
     "Schema",
+    "TableData",
     "Text",
     "all_processes",
     "get_process",
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: a dict has no hash
 class Schema:
     """JSON schema of a parameter or return value, as the openEO description shows it."""
 
@@ -52,6 +54,20 @@ Text = Annotated[Any, Schema({"type": ["string", "null"]})]
 Object = Annotated[dict[str, Any], Schema({"type": "object"})]
 ArrayOf = Annotated[_Array, Schema({"type": "array", "items": {}})]
 CubeData = Annotated[_Cube, Schema({"type": "object", "subtype": "datacube"})]
+TableData = Annotated[Any, Schema({"type": "object", "subtype": "datacube"})]
+Geometries = Annotated[
+    Any,
+    Schema(
+        [
+            {"type": "object", "subtype": "geojson"},
+            {
+                "type": "object",
+                "subtype": "datacube",
+                "dimensions": [{"type": "geometry"}],
+            },
+        ]
+    ),
+]
 Callback = Annotated[Any, Schema({"type": "object", "subtype": "process-graph"})]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,8 +87,13 @@ class Process:
         How the process moves metadata forward and demands backward in the dry run
         (see ``plan.py``); None for processes on plain values.
     wants_env
-        Whether the function takes the keyword ``env`` (a :class:`executor.Env`), which is no
+        Whether the function takes the keyword ``env`` (a :class:`plan.Scope`), which is no
         openEO parameter.
+    parameters
+        The openEO parameter descriptions, in the signature's order.
+    arrays
+        Names of the parameters annotated :data:`ArrayOf`, which get a :class:`cube.Array` whole;
+        all others get plain numpy arrays or scalars.
     """
 
     id: str
@@ -80,6 +101,21 @@ class Process:
     plan: Any = None
     wants_env: bool = False
     parameters: tuple[dict[str, Any], ...] = field(default=())
+    arrays: frozenset[str] = frozenset()
+
+    def call(self, arguments: Mapping[str, Any], env: Any = None) -> Any:
+        """Call the function with arguments by their openEO names.
+
+        Parameters
+        ----------
+        arguments
+            Values; those left out take their defaults.
+        env
+            Handed on to functions that want it.
+        """
+        names = inspect.signature(self.function).parameters
+        keywords = {n if n in names else f"{n}_": v for n, v in arguments.items()}
+        return self.function(**keywords, **({"env": env} if self.wants_env else {}))
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -126,6 +162,7 @@ def process(id: str | None = None, *, plan: Any = None) -> Callable[[F], F]:
             plan=plan,
             wants_env="env" in signature.parameters,
             parameters=tuple(_parameters(function, signature)),
+            arrays=_array_parameters(function),
         )
         return function
 
@@ -176,10 +213,21 @@ def _parameters(function: Callable[..., Any], signature: inspect.Signature) -> l
     return found
 
 
+def _array_parameters(function: Callable[..., Any]) -> frozenset[str]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    return frozenset(
+        name.rstrip("_") for name, hint in hints.items() if hint == ArrayOf and name != "return"
+    )
+
+
 def _schema(hint: Any) -> dict[str, Any] | list[dict[str, Any]]:
     for extra in getattr(hint, "__metadata__", ()):
         if isinstance(extra, Schema):
             return extra.json
+    for member in typing.get_args(hint):
+        if member is not type(None) and (schema := _schema(member)):
+            choices = schema if isinstance(schema, list) else [schema]
+            return [*choices, {"type": "null"}]
     return {}
 
 

@@ -1,0 +1,115 @@
+"""Evaluation of one window: nodes in order, each for every distinct demand on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import OpenEOError
+from ..stac_source import Scene
+from .callbacks import BoundCallback, call_process
+from .cube import Cube, crop, select
+from .graph import ProcessGraph
+from .loading import Loaded, PixelReader, load_window
+from .plan import Call, Demand, Env, Plan, Scope, Window, rule_of
+
+__all__ = ["Evaluation"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluates windows of a plan; one per process.
+
+    Attributes
+    ----------
+    plan
+        A plan without problems.
+    env
+        Settings of the run.
+    scenes
+        Scenes per loading node, for all windows.
+    reader
+        Keeps files and decoded blocks between windows.
+    """
+
+    plan: Plan
+    env: Env
+    scenes: Mapping[str, Sequence[Scene]]
+    reader: PixelReader
+
+    def window(self, window: Window) -> Any:
+        """Return the value of the plan's result for a window."""
+        plan = self.plan
+        if plan.result not in plan.calls:
+            return plan.constants[plan.result]
+        wanted = Demand(window.box)
+        demands = plan.demands(wanted, window)
+        loaded = {
+            id: load_window(spec, self.scenes[id], demands[id], window, self.reader)
+            for id, spec in plan.loads.items()
+            if id in demands
+        }
+        uses = self._uses(demands, window)
+        values: dict[tuple[str, Demand], Any] = {}
+        for id, call in plan.calls.items():
+            for demand in demands.get(id, ()):
+                values[id, demand] = self._value(call, demand, window, loaded, values)
+                for name, need in rule_of(call).inputs(call, demand, window).items():
+                    key = (call.refs[name], need)
+                    uses[key] -= 1
+                    if not uses[key]:
+                        del values[key]  # so that a long chain holds two cubes, not all
+        return values[plan.result, wanted]
+
+    def _uses(
+        self, demands: Mapping[str, Sequence[Demand]], window: Window
+    ) -> Counter[tuple[str, Demand]]:
+        uses: Counter[tuple[str, Demand]] = Counter()
+        for id, wanted in demands.items():
+            call = self.plan.calls[id]
+            for demand in wanted:
+                needs = rule_of(call).inputs(call, demand, window)
+                uses.update((call.refs[name], need) for name, need in needs.items())
+        return uses
+
+    def _value(
+        self,
+        call: Call,
+        demand: Demand,
+        window: Window,
+        loaded: Mapping[str, Loaded],
+        values: Mapping[tuple[str, Demand], Any],
+    ) -> Any:
+        id = call.node.id
+        if id in loaded and demand.box is not None:
+            return loaded[id].serve(demand.bands or self.plan.loads[id].bands, demand.box)
+        needs = rule_of(call).inputs(call, demand, window)
+        scope = Scope(self.env, call, window, demand)
+        args = {
+            name: BoundCallback(value, {}, scope) if isinstance(value, ProcessGraph) else value
+            for name, value in call.args.items()
+        }
+        for name, ref in call.refs.items():
+            args[name] = values[ref, needs[name]] if name in needs else None
+        try:
+            value = call_process(call.process, args, scope)
+        except OpenEOError as error:
+            # The node of the outer graph tells the user more than one inside a callback.
+            raise OpenEOError(error.code, error.message, status=error.status, node=id) from error
+        return _fitted(value, demand) if isinstance(value, Cube) else value
+
+
+def _fitted(cube: Cube, demand: Demand) -> Cube:
+    """Cut a cube to what was asked for: context pixels and further bands fall away."""
+    if demand.box is not None and cube.geobox is not None:
+        cube = crop(cube, demand.box)
+    if demand.bands is not None and "bands" in cube.dims:
+        have = cube.labels["bands"]
+        if not set(demand.bands) <= set(have.tolist()):
+            return cube
+        cube = select(cube, "bands", np.asarray(demand.bands, dtype=str))
+    return cube

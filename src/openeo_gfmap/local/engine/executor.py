@@ -1,0 +1,202 @@
+"""Runs the windows of a plan, here or in a pool of processes, and hands them to the output."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ..errors import OpenEOError
+from ..stac_source import Scene
+from .evaluate import Evaluation
+from .graph import parse
+from .loading import find_scenes, union_of, wider
+from .outputs import Output, make_output
+from .plan import Demand, Env, Plan, Window
+from .planner import make_plan
+from .result import JobResult
+
+__all__ = ["Env", "run"]
+
+# How often the log says how far the run is.
+_SECONDS_BETWEEN_NEWS = 10.0
+
+
+def run(
+    process_graph: Mapping[str, Any],
+    *,
+    env: Env,
+    out_dir: Path,
+    parameters: Mapping[str, Any] | None = None,
+) -> JobResult:
+    """Execute a process graph and write its result to a folder.
+
+    Parameters
+    ----------
+    process_graph
+        Nodes by id, or a process object around them.
+    env
+        Settings of the run.
+    out_dir
+        Folder for the files; made if it is not there.
+    parameters
+        Values of process parameters.
+
+    Raises
+    ------
+    OpenEOError
+        The first problem of the graph, or what went wrong while running; ``node`` says where.
+    """
+    graph, errors = parse(process_graph, parameters)
+    if graph is None or errors:
+        raise errors[0]
+    plan = make_plan(graph, env)
+    if plan.problems:
+        raise plan.problems[0]
+    out_dir.mkdir(parents=True, exist_ok=True)
+    output = make_output(plan, out_dir, env.memory)
+    windows = output.windows()
+    started = time.monotonic()
+    scenes = _search(plan, windows, env)
+    log = _Progress(env, len(windows))
+    for window, payload in _payloads(plan, windows, scenes, env, output):
+        for message in output.collect(window, payload):
+            env.log("warning", message)
+        log.done(window)
+    assets = output.finish()
+    env.log("info", f"Wrote {len(assets)} files in {time.monotonic() - started:.1f} s.")
+    used = {s.href or s.id for found in scenes.values() for s in found}
+    return JobResult(
+        assets=tuple(assets),
+        derived_from=tuple(sorted(used)),
+        usage={"windows": float(len(windows)), "duration": time.monotonic() - started},
+    )
+
+
+def _search(plan: Plan, windows: Sequence[Window], env: Env) -> dict[str, list[Scene]]:
+    """Search every source once, for all windows together."""
+    wanted: dict[str, list[Demand]] = {id: [] for id in plan.loads}
+    for window in windows:
+        if plan.result not in plan.calls:
+            break
+        demands = plan.demands(Demand(window.box), window)
+        for id in plan.loads:
+            boxed = [d for d in demands.get(id, ()) if d.box is not None]
+            if boxed:
+                box = boxed[0].box
+                for demand in boxed[1:]:
+                    box = wider(box, demand.box)
+                wanted[id].append(Demand(box, interval=union_of([d.interval for d in boxed])))
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    found: dict[str, list[Scene]] = {}
+    for id, spec in plan.loads.items():
+        if not wanted[id]:
+            found[id] = []
+            continue
+        interval = union_of([d.interval for d in wanted[id]])
+        try:
+            found[id] = find_scenes(
+                spec, [d.box for d in wanted[id] if d.box is not None], interval, tomorrow
+            )
+        except OpenEOError as error:
+            raise OpenEOError(error.code, error.message, status=error.status, node=id) from error
+        if not found[id]:
+            start, end = (v.date().isoformat() if v else "…" for v in spec.interval)
+            raise OpenEOError(
+                "NoDataAvailable",
+                f"Node {id!r}: {spec.source.id} has no scenes for the asked place from {start} to "
+                f"{end} that meet the property filters. Widen them.",
+                node=id,
+            )
+        days = len({s.datetime.date() for s in found[id]})
+        env.log(
+            "info",
+            f"{spec.source.id}: {len(found[id])} scenes on {days} days for {len(windows)} windows.",
+        )
+    return found
+
+
+def _payloads(
+    plan: Plan,
+    windows: Sequence[Window],
+    scenes: Mapping[str, list[Scene]],
+    env: Env,
+    output: Output,
+) -> Iterator[tuple[Window, Any]]:
+    """Evaluate windows; results come in the order of the windows."""
+    workers = min(env.workers, len(windows))
+    if workers <= 1:
+        work = _Work(plan, env, scenes, output)
+        for window in windows:
+            yield window, work.run(window)
+        return
+    # Logs and fetching stay here: what a window needs is known by now.
+    away = replace(env, log=_quiet)
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(
+        workers, context, initializer=_prepare, initargs=(plan, away, scenes, output)
+    ) as pool:
+        waiting: deque[tuple[Window, Future[Any]]] = deque()
+        rest = iter(windows)
+        try:
+            # Two tasks a worker keep all busy, and bound what waits for its turn in memory.
+            for window in rest:
+                waiting.append((window, pool.submit(_evaluate, window)))
+                if len(waiting) >= 2 * workers:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Work:
+    """What a process needs to work on windows."""
+
+    def __init__(self, plan: Plan, env: Env, scenes: Mapping[str, Sequence[Scene]], output: Output):
+        self._evaluation = Evaluation(plan, env, scenes, env.open_reader())
+        self._output = output
+
+    def run(self, window: Window) -> Any:
+        return self._output.keep(window, self._evaluation.window(window))
+
+
+_work: _Work | None = None
+
+
+def _quiet(level: str, message: str) -> None:
+    """Log nothing: the leading process speaks."""
+
+
+def _prepare(plan: Plan, env: Env, scenes: Mapping[str, Sequence[Scene]], output: Output) -> None:
+    global _work  # noqa: PLW0603 - the pool's way to keep state in a worker process
+    _work = _Work(plan, env, scenes, output)
+
+
+def _evaluate(window: Window) -> Any:
+    if _work is None:
+        raise RuntimeError("the worker process was not prepared")
+    return _work.run(window)
+
+
+class _Progress:
+    """Tells the log now and then how far the run is."""
+
+    def __init__(self, env: Env, total: int):
+        self._env, self._total, self._done = env, total, 0
+        self._last = time.monotonic()
+
+    def done(self, window: Window) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_NEWS or self._done == self._total:
+            self._last = now
+            self._env.log("info", f"Window {self._done} of {self._total} is done.")

@@ -1,0 +1,419 @@
+"""What becomes of the windows: a file per feature, one file, a table, or a plain value."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from ..errors import OpenEOError
+from .cube import Cube, align, hide, select
+from .features import Features
+from .grid import Grid
+from .plan import CubeMeta, Plan, TableMeta, Window
+from .result import ResultAsset
+from .vector import VectorCube
+from .writers import write_geotiff, write_netcdf, write_vector
+from .writers_common import atomic, finish
+
+__all__ = ["Output", "make_output"]
+
+
+class Output(Protocol):
+    """A way to turn windows into files.
+
+    ``keep`` runs where the window was evaluated, ``collect`` where the run is led.
+    """
+
+    def windows(self) -> list[Window]:
+        """The windows, in the order of the result."""
+        ...
+
+    def keep(self, window: Window, value: Any) -> Any:
+        """Turn a window's value into what travels back."""
+        ...
+
+    def collect(self, window: Window, payload: Any) -> list[str]:
+        """Take in what came back, in order; returns messages for the job's log."""
+        ...
+
+    def finish(self) -> list[ResultAsset]:
+        """Complete the files."""
+        ...
+
+
+def make_output(plan: Plan, out_dir: Path, memory: int) -> Output:
+    """Choose the output for a plan: by the kind of its result, and the options of save_result."""
+    format, options = _format_of(plan)
+    prefix = str(options.get("filename_prefix") or "openEO")
+    if plan.result not in plan.calls:
+        return ValueFile(plan, out_dir / f"{_safe(prefix)}.json")
+    meta = plan.calls[plan.result].meta
+    if isinstance(meta, TableMeta):
+        return TableFile(plan, meta, out_dir, format, _safe(prefix))
+    if not isinstance(meta, CubeMeta):
+        return ValueFile(plan, out_dir / f"{_safe(prefix)}.json")
+    raster_format = "netcdf" if format == "json" and plan.save is None else format
+    if raster_format not in _RASTER_WRITERS:
+        raise OpenEOError(
+            "FormatUnsuitable",
+            f"Format {format!r} cannot hold a raster data cube; use NetCDF or GTiff, or reduce it "
+            "with aggregate_spatial.",
+        )
+    if options.get("sample_by_feature") and meta.features is not None:
+        names = _feature_names(meta.features, options.get("feature_id_property"), prefix)
+        return FeatureFiles(plan, meta, out_dir, raster_format, names)
+    return DenseFile(plan, meta, out_dir, raster_format, _safe(prefix), memory)
+
+
+@dataclass
+class FeatureFiles:
+    """One file per feature, written where its window was evaluated."""
+
+    plan: Plan
+    meta: CubeMeta
+    out_dir: Path
+    format: str
+    names: Sequence[str]
+    assets: list[ResultAsset] = field(default_factory=list)
+
+    def windows(self) -> list[Window]:
+        """One window per feature: its extent, snapped outward to the grid."""
+        return _feature_windows(_required(self.meta.features), self.meta.grid)
+
+    def keep(self, window: Window, value: Cube) -> tuple[list[ResultAsset], list[str]]:
+        """Hide what is outside the feature, drop empty dates, write."""
+        index = window.feature or 0
+        messages = []
+        if window.shape is not None and value.geobox is not None:
+            inside = window.shape.inside(value.geobox)
+            if not inside.any():
+                messages.append(
+                    f"Feature {index} is smaller than a pixel and holds no pixel centre: all "
+                    "values are nodata."
+                )
+            value = hide(value, ~inside)
+        value = value if self.meta.periods else drop_empty_dates(value)
+        if "t" in value.dims and not len(value.labels["t"]):
+            messages.append(f"Feature {index} has no data on any date; its file has no dates.")
+        write = _RASTER_WRITERS[self.format]
+        assets = write(self.out_dir, self.names[index], value)
+        return [replace(a, feature=index) for a in assets], messages
+
+    def collect(self, window: Window, payload: Any) -> list[str]:
+        """Note the files."""
+        assets, messages = payload
+        self.assets.extend(assets)
+        return list(messages)
+
+    def finish(self) -> list[ResultAsset]:
+        """Nothing is left to write."""
+        return self.assets
+
+
+@dataclass
+class DenseFile:
+    """One file for the whole extent, put together from tiles on disk."""
+
+    plan: Plan
+    meta: CubeMeta
+    out_dir: Path
+    format: str
+    name: str
+    memory: int
+    _whole: Cube | None = None
+    _store: Any = None
+    _seen: np.ndarray[Any, Any] | None = None
+
+    @property
+    def box(self) -> GeoBox:
+        """All pixels of the result."""
+        if self.meta.features is not None:
+            return self.meta.grid.cover(self.meta.features.to(self.meta.grid.crs).extent)
+        return self.meta.grid.cover(self.meta.extent)
+
+    def windows(self) -> list[Window]:
+        """Tiles whose edge is a multiple of the chunks that processes work on."""
+        box, grid = self.box, self.meta.grid
+        edge = _tile_edge(self.meta, self.memory)
+        column, row = grid.position(box)
+        tiles = []
+        for top in range(0, box.shape[0], edge):
+            for left in range(0, box.shape[1], edge):
+                height = min(edge, box.shape[0] - top)
+                width = min(edge, box.shape[1] - left)
+                tile = grid.box(column + left, row + top, width, height)
+                tiles.append(Window(len(tiles), tile, self.meta.extent))
+        return tiles
+
+    def keep(self, window: Window, value: Cube) -> Cube:
+        """Hide what is outside the features."""
+        if self.meta.features is not None and value.geobox is not None:
+            value = hide(value, ~self.meta.features.inside(value.geobox))
+        return value
+
+    def collect(self, window: Window, payload: Cube) -> list[str]:
+        """Put a tile in its place."""
+        if self._whole is None:
+            self._whole = self._allocate(payload)
+        whole, tile = self._whole, payload
+        for dim, labels in whole.labels.items():
+            if not np.array_equal(labels, tile.labels[dim]):
+                raise OpenEOError(
+                    "ProcessGraphInvalid",
+                    f"Tiles of the result differ in the labels of {dim!r}: {_some(labels)} and "
+                    f"{_some(tile.labels[dim])}. A process made labels that depend on pixels.",
+                )
+        if tile.data.dtype != whole.data.dtype or tile.nodata != whole.nodata:
+            whole, tile = self._common_type(whole, tile)
+        box, part = self.box, window.box
+        if part is None:
+            return []
+        left, top = Grid(
+            self.meta.grid.crs, self.meta.grid.resolution, (box.transform.c, box.transform.f)
+        ).position(part)
+        rows, columns = slice(top, top + part.shape[0]), slice(left, left + part.shape[1])
+        whole.data[..., rows, columns] = tile.data
+        if "t" in tile.dims and self._seen is not None:
+            axes = tuple(i for i, d in enumerate(tile.dims) if d != "t")
+            self._seen |= (~tile.missing()).any(axis=axes)
+        return []
+
+    def finish(self) -> list[ResultAsset]:
+        """Write the file without the dates that have no data anywhere."""
+        if self._whole is None:
+            return []
+        cube = self._whole
+        if self._seen is not None and not self.meta.periods and not self._seen.all():
+            cube = select(cube, "t", cube.labels["t"][self._seen])
+        assets = _RASTER_WRITERS[self.format](self.out_dir, self.name, cube)
+        self._whole = None
+        self._store = None
+        return assets
+
+    def _allocate(self, tile: Cube) -> Cube:
+        if tile.data.dtype == bool:
+            (tile,) = align([tile])
+        shape = (*tile.data.shape[:-2], *self.box.shape)
+        if "t" in tile.dims:
+            self._seen = np.zeros(len(tile.labels["t"]), dtype=bool)
+        data = self._array(shape, tile.data.dtype)
+        return tile.with_data(data, geobox=self.box)
+
+    def _array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if size <= self.memory // 4:
+            return np.empty(shape, dtype=dtype)
+        # Beyond that the pages of a file hold the result: memory stays free for the windows.
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        self._store = tempfile.TemporaryFile(dir=self.out_dir)  # noqa: SIM115 - lives as long as we
+        return np.memmap(self._store, dtype=dtype, mode="w+", shape=shape)
+
+    def _common_type(self, whole: Cube, tile: Cube) -> tuple[Cube, Cube]:
+        """Tiles may differ in dtype, where only some have missing pixels: widen what is there."""
+        wide, ready = align([whole, tile], room=True)
+        data = self._array(whole.data.shape, wide.data.dtype)
+        data[...] = wide.data
+        self._whole = wide.with_data(data)
+        return self._whole, ready
+
+
+@dataclass
+class TableFile:
+    """One table of values per feature."""
+
+    plan: Plan
+    meta: TableMeta
+    out_dir: Path
+    format: str
+    name: str
+    rows: list[VectorCube] = field(default_factory=list)
+
+    def windows(self) -> list[Window]:
+        """One window per feature."""
+        shapes = self.meta.features
+        return [Window(i, None, shapes.one(i).extent, i, shapes.one(i)) for i in range(len(shapes))]
+
+    def keep(self, window: Window, value: VectorCube) -> VectorCube:
+        """One row."""
+        return value
+
+    def collect(self, window: Window, payload: VectorCube) -> list[str]:
+        """Note the row."""
+        self.rows.append(payload)
+        return []
+
+    def finish(self) -> list[ResultAsset]:
+        """Join the rows over all dates and write."""
+        table = join_rows(self.rows, self.meta)
+        suffix = {"parquet": ".parquet", "csv": ".csv", "netcdf": ".nc"}.get(self.format, ".json")
+        return [write_vector(self.out_dir / f"{self.name}{suffix}", table, self.format)]
+
+
+@dataclass
+class ValueFile:
+    """A result that is no cube, as JSON."""
+
+    plan: Plan
+    path: Path
+    value: Any = None
+
+    def windows(self) -> list[Window]:
+        """A single window without pixels."""
+        from .grid import Extent  # noqa: PLC0415
+
+        return [Window(0, None, Extent((0.0, 0.0, 0.0, 0.0)))]
+
+    def keep(self, window: Window, value: Any) -> Any:
+        """Plain JSON types."""
+        return to_json(value)
+
+    def collect(self, window: Window, payload: Any) -> list[str]:
+        """Note the value."""
+        self.value = payload
+        return []
+
+    def finish(self) -> list[ResultAsset]:
+        """Write the value."""
+        with atomic(self.path) as part:
+            part.write_text(json.dumps(self.value), encoding="utf-8")
+        return [finish(ResultAsset(self.path.name, "application/json"), self.path)]
+
+
+def to_json(value: Any) -> Any:
+    """Return plain JSON types: arrays become lists, NaN null, dates RFC 3339."""
+    if isinstance(value, Features):
+        return {"type": "FeatureCollection", "features": len(value)}
+    if hasattr(value, "values") and hasattr(value, "labels"):
+        value = value.values
+    if isinstance(value, np.datetime64):
+        return f"{np.datetime_as_string(value, unit='s')}Z"
+    if isinstance(value, np.ndarray):
+        return [to_json(v) for v in value]
+    if isinstance(value, np.generic):
+        return to_json(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(v) for v in value]
+    return value
+
+
+def drop_empty_dates(cube: Cube) -> Cube:
+    """Return the cube without dates on which all pixels of all bands are missing."""
+    if "t" not in cube.dims:
+        return cube
+    axes = tuple(i for i, d in enumerate(cube.dims) if d != "t")
+    seen = (~cube.missing()).any(axis=axes)
+    return cube if seen.all() else select(cube, "t", cube.labels["t"][seen])
+
+
+def join_rows(rows: Sequence[VectorCube], meta: TableMeta) -> VectorCube:
+    """Join tables of one feature each over the union of their dates, NaN where one has none."""
+    first = rows[0]
+    labels = dict(first.labels)
+    if "t" in first.dims:
+        labels["t"] = np.unique(np.concatenate([r.labels["t"] for r in rows]))
+    shape = [len(rows), *(len(labels[d]) for d in first.dims[1:])]
+    data = np.full(shape, np.nan)
+    for index, row in enumerate(rows):
+        place: list[Any] = [index, *(slice(None) for _ in first.dims[1:])]
+        if "t" in first.dims:
+            place[first.dims.index("t")] = np.searchsorted(labels["t"], row.labels["t"])
+        data[tuple(place)] = row.data[0]
+    return VectorCube(
+        data,
+        first.dims,
+        labels,
+        meta.features.geometries,
+        meta.features.crs,
+        meta.features.properties,
+    )
+
+
+def _feature_windows(features: Features, grid: Grid) -> list[Window]:
+    moved = features.to(grid.crs)
+    windows = []
+    for i in range(len(features)):
+        extent = moved.one(i).extent
+        windows.append(Window(i, grid.cover(extent), extent, i, features.one(i)))
+    return windows
+
+
+def _tile_edge(meta: CubeMeta, memory: int) -> int:
+    """Pixels along a tile: as large as memory allows, up to 1024, a multiple of the block.
+
+    Memory is judged by what is known before reading: bands, and a guess of 150 dates.
+    """
+    bands = len(meta.bands) if meta.bands else 4
+    values = 150 * bands if "t" in meta.dims else bands
+    pixels = memory / (values * max(meta.itemsize, 4) * 4)
+    edge = min(1024.0, pixels**0.5) - 2 * meta.margin
+    blocks = max(1, int(max(edge, 64) // meta.block))
+    return blocks * meta.block
+
+
+def _feature_names(features: Features, property: Any, prefix: str) -> list[str]:
+    if property is None:
+        return [f"{_safe(prefix)}_{i}" for i in range(len(features))]
+    names = []
+    for i, properties in enumerate(features.properties):
+        if properties.get(property) is None:
+            raise OpenEOError(
+                "FormatArgumentInvalid",
+                f"feature_id_property {property!r}: feature {i} has no such property; it has "
+                f"{', '.join(properties) or 'none'}.",
+            )
+        names.append(_safe(f"{prefix}_{properties[property]}"))
+    double = sorted({n for n in names if names.count(n) > 1})
+    if double:
+        raise OpenEOError(
+            "FormatArgumentInvalid",
+            f"feature_id_property {property!r} does not tell features apart: {', '.join(double[:5])} "
+            "would each be several files. Use a property with a different value per feature.",
+        )
+    return names
+
+
+def _safe(name: str) -> str:
+    """Return a name that is a file name everywhere and stays in its folder."""
+    return re.sub(r"[^\w.\-]+", "_", name).lstrip(".")[:150] or "openEO"
+
+
+def _some(labels: np.ndarray[Any, Any]) -> str:
+    return (
+        f"{len(labels)} labels ({', '.join(map(str, labels[:3]))}{' …' if len(labels) > 3 else ''})"
+    )
+
+
+def _required(features: Features | None) -> Features:
+    if features is None:
+        raise ValueError("A result by feature needs features.")
+    return features
+
+
+def _format_of(plan: Plan) -> tuple[str, Mapping[str, Any]]:
+    if plan.save is None:
+        return "json", {}
+    return str(plan.save.args["format"]).lower(), plan.save.args.get("options") or {}
+
+
+def _save_netcdf(folder: Path, name: str, cube: Cube) -> list[ResultAsset]:
+    return [write_netcdf(folder / f"{name}.nc", cube)]
+
+
+_RASTER_WRITERS: dict[str, Any] = {
+    "netcdf": _save_netcdf,
+    "gtiff": write_geotiff,
+}
+
+RASTER_FORMATS = ("NetCDF", "GTiff")

@@ -1,0 +1,422 @@
+"""The vocabulary of the dry run: what is known of a cube before any pixel is read.
+
+Metadata move forward through the graph (:class:`CubeMeta` per node), demands move backward from
+a window of the result to the sources (:class:`Demand` per input). How a process does either is its
+:class:`Rule`, which stands beside the process itself (``@process(plan=Rule(…))``). The planner and
+the executor know no process by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from ..errors import OpenEOError
+from .features import Features
+from .graph import Node
+from .grid import Extent, Grid
+from .registry import Process
+
+if TYPE_CHECKING:
+    from ..catalog import Catalog
+
+__all__ = [
+    "SOMEWHERE",
+    "Call",
+    "CubeMeta",
+    "Demand",
+    "Env",
+    "Interval",
+    "LoadSpec",
+    "Meta",
+    "PlanContext",
+    "Rule",
+    "Scope",
+    "TableMeta",
+    "Unknown",
+    "Window",
+    "same_demand",
+    "same_meta",
+]
+
+
+def _default_reader() -> Any:
+    from .reader import Reader  # noqa: PLC0415  (imports rasterio, which validation can do without)
+
+    return Reader()
+
+
+def _silent(level: str, message: str) -> None:
+    """Log nothing."""
+
+
+@dataclass(frozen=True)
+class Env:
+    """What a run needs from outside; picklable, since windows may run in other processes.
+
+    Attributes
+    ----------
+    catalog
+        The collections.
+    fetch
+        Gives a local file for an address or a path in the user's file workspace.
+    workers
+        Processes that evaluate windows; 1 stays in this process.
+    log
+        Takes a level (``"info"``, ``"warning"``, …) and a message.
+    memory
+        Bytes one process may use for the arrays of a window.
+    open_reader
+        Makes the reader of a process.
+    """
+
+    catalog: Catalog
+    fetch: Callable[[str], Path] | None = None
+    workers: int = 1
+    log: Callable[[str, str], None] = _silent
+    memory: int = 1 << 30
+    open_reader: Callable[[], Any] = _default_reader
+
+
+Interval = tuple[datetime | None, datetime | None]
+"""Start (inclusive) and end (exclusive), UTC; None is open."""
+
+
+@dataclass(frozen=True)
+class CubeMeta:
+    """What is known of a raster cube.
+
+    Attributes
+    ----------
+    dims
+        Dimension names in axis order.
+    bands
+        Labels of ``bands``; None when only evaluation tells (a UDF made them).
+    grid
+        The pixel grid.
+    extent
+        What a dense result would cover.
+    features
+        The features of ``filter_spatial``: pixels outside them are missing in the result.
+    time
+        Names the time axis: cubes of the same name have the same dates in every window.
+    interval
+        Dates that were asked for; open ends are None.
+    periods
+        The time axis holds computed labels instead of acquisition dates.
+    block
+        Pixels that a tile's edge must be a multiple of, so that chunks stay whole.
+    margin
+        Context pixels around a window, all processes so far together (an estimate for memory).
+    itemsize
+        Bytes a value (an estimate for memory).
+    """
+
+    dims: tuple[str, ...]
+    bands: tuple[str, ...] | None
+    grid: Grid
+    extent: Extent
+    features: Features | None = None
+    time: str = ""
+    interval: Interval = (None, None)
+    periods: bool = False
+    block: int = 1
+    margin: int = 0
+    itemsize: int = 2
+
+    def patch(self, **changes: Any) -> CubeMeta:
+        """Return a copy with changes."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class TableMeta:
+    """What is known of a vector cube: values per feature, computed feature by feature."""
+
+    dims: tuple[str, ...]
+    bands: tuple[str, ...] | None
+    features: Features
+    periods: bool = False
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A value that only a run can tell, such as the content of a remote file."""
+
+
+Meta = CubeMeta | TableMeta
+
+SOMEWHERE = Extent((3.0, 45.0, 3.01, 45.01))
+"""Stands for a place that only a run will know, while a graph is validated."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The unit of work: a feature, or a tile of a dense result.
+
+    Attributes
+    ----------
+    index
+        Position among all windows.
+    box
+        The window's pixels on the result's grid; None when the result is a table.
+    feature
+        Index of the feature that the window is for.
+    region
+        What chunk grids are anchored to: the feature, or the whole dense result.
+    shape
+        The feature itself.
+    """
+
+    index: int
+    box: GeoBox | None
+    region: Extent
+    feature: int | None = None
+    shape: Features | None = None
+
+    def area(self, grid: Grid) -> GeoBox:
+        """Return the pixels of the region on a grid."""
+        if self.shape is not None:
+            return grid.cover(self.shape.to(grid.crs).extent)
+        return grid.cover(self.region)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a consumer wants of a cube.
+
+    Attributes
+    ----------
+    box
+        Pixels on the cube's grid, context included; None for tables.
+    bands
+        Band labels in the cube's own order; None for all.
+    interval
+        Dates outside are not looked at.
+    """
+
+    box: GeoBox | None
+    bands: tuple[str, ...] | None = None
+    interval: Interval = (None, None)
+
+    def patch(self, **changes: Any) -> Demand:
+        """Return a copy with changes."""
+        return replace(self, **changes)
+
+    def padded(self, pixels: int) -> Demand:
+        """Return the demand with context pixels on all sides."""
+        if self.box is None or pixels == 0:
+            return self
+        return replace(self, box=self.box.pad(pixels))
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node with its arguments bound: metadata in place of cubes, values elsewhere.
+
+    Attributes
+    ----------
+    node
+        The node.
+    process
+        What it calls.
+    args
+        By parameter name, defaults filled in; callbacks are :class:`graph.ProcessGraph`.
+    refs
+        Node ids of the arguments that are cubes.
+    meta
+        What the forward pass found for the node's own result.
+    """
+
+    node: Node
+    process: Process
+    args: Mapping[str, Any]
+    refs: Mapping[str, str]
+    meta: Meta | None = None
+
+    def cube(self, name: str = "data") -> CubeMeta:
+        """Return the metadata of a raster cube argument."""
+        value = self.args[name]
+        if not isinstance(value, CubeMeta):
+            raise self.invalid(name, "must be a raster data cube")
+        return value
+
+    def invalid(self, name: str, problem: str) -> OpenEOError:
+        """Return the error that an argument cannot be used."""
+        return OpenEOError(
+            "ProcessParameterInvalid",
+            f"Node {self.node.id!r}: argument {name!r} of {self.process.id!r} {problem}.",
+            node=self.node.id,
+        )
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """What rules may ask during the forward pass.
+
+    Attributes
+    ----------
+    env
+        Catalog and fetch; ``fetch`` is None when a graph is only validated.
+    extents
+        Per loading node, the extent that its consumers filter to; None when there is none.
+    """
+
+    env: Env
+    extents: Mapping[str, tuple[Extent, ...]]
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """What a loading node will read.
+
+    Attributes
+    ----------
+    node
+        Id of the node.
+    source
+        A :class:`catalog.Collection`.
+    bands
+        Bands in the cube's order.
+    interval
+        Dates asked for.
+    properties
+        Predicates on scene properties.
+    dtype, nodata
+        Of the cube.
+    """
+
+    node: str
+    source: Any
+    bands: tuple[str, ...]
+    interval: Interval
+    properties: Mapping[str, Callable[[Any], bool]]
+    dtype: np.dtype[Any]
+    nodata: float | None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a process is evaluated; functions get it as the keyword ``env``.
+
+    Attributes
+    ----------
+    env
+        Settings of the run.
+    call
+        The node with metadata of its arguments; None inside callbacks and for plain values.
+    window
+        The window; None for values that do not depend on one.
+    demand
+        What is wanted of the result.
+    """
+
+    env: Env
+    call: Call | None = None
+    window: Window | None = None
+    demand: Demand | None = None
+
+
+def same_meta(call: Call, context: PlanContext) -> Meta:
+    """Rule for processes that leave all metadata as they are."""
+    return call.cube()
+
+
+def same_demand(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
+    """Rule for processes that need of each cube just what is asked of them."""
+    return dict.fromkeys(call.refs, demand)
+
+
+def no_extent(call: Call) -> Extent | None:
+    """Rule for processes that do not narrow the place."""
+    return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a process takes part in the dry run.
+
+    Attributes
+    ----------
+    meta
+        Forward: metadata of the result from those of the arguments; raises OpenEOError for
+        arguments that can never work.
+    inputs
+        Backward: the demand on each cube argument, by parameter name; an argument left out is
+        not evaluated and comes as None.
+    extent
+        The place a process narrows its data to, which decides what its sources must hold.
+    load
+        For processes that read pixels: what they will read.
+    """
+
+    meta: Callable[[Call, PlanContext], Any] = same_meta
+    inputs: Callable[[Call, Demand, Window], Mapping[str, Demand]] = same_demand
+    extent: Callable[[Call], Extent | None] = no_extent
+    load: Callable[[Call, PlanContext], LoadSpec | None] | None = None
+
+
+def in_order(bands: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the wanted bands in a cube's own order."""
+    if wanted is None:
+        return tuple(bands)
+    keep = set(wanted)
+    return tuple(b for b in bands if b in keep)
+
+
+def common_multiple(*sizes: int) -> int:
+    """Return the least common multiple of block sizes."""
+    return math.lcm(*sizes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph after the forward pass.
+
+    Attributes
+    ----------
+    calls
+        Bound nodes by id, in evaluation order, with ``meta`` set.
+    constants
+        Values of the nodes that do not depend on pixels.
+    loads
+        What each loading node reads.
+    result
+        Id of the node whose value is the result (that of ``save_result`` is its ``data``).
+    save
+        The ``save_result`` call, None for a graph without.
+    """
+
+    calls: Mapping[str, Call]
+    constants: Mapping[str, Any]
+    loads: Mapping[str, LoadSpec]
+    result: str
+    save: Call | None = None
+    problems: tuple[OpenEOError, ...] = field(default=())
+
+    def demands(self, demand: Demand, window: Window) -> dict[str, list[Demand]]:
+        """Return all distinct demands on each node that a demand on the result leads to."""
+        found: dict[str, list[Demand]] = {}
+        todo = [(self.result, demand)]
+        while todo:
+            id, wanted = todo.pop()
+            known = found.setdefault(id, [])
+            if wanted in known:
+                continue
+            known.append(wanted)
+            call = self.calls[id]
+            for name, need in rule_of(call).inputs(call, wanted, window).items():
+                todo.append((call.refs[name], need))
+        return found
+
+
+def rule_of(call: Call) -> Rule:
+    """Return the rule of a node; a value process on a cube works pixel by pixel."""
+    return call.process.plan if isinstance(call.process.plan, Rule) else Rule()

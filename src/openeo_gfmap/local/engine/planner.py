@@ -1,0 +1,210 @@
+"""The forward pass of the dry run: binds arguments, evaluates constants, finds metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..errors import OpenEOError
+from .callbacks import BoundCallback, call_process
+from .graph import Node, NodeRef, ProcessGraph, references
+from .grid import Extent
+from .plan import (
+    Call,
+    CubeMeta,
+    Env,
+    LoadSpec,
+    Meta,
+    Plan,
+    PlanContext,
+    Rule,
+    Scope,
+    TableMeta,
+    Unknown,
+    rule_of,
+)
+from .registry import get_process
+
+__all__ = ["make_plan"]
+
+
+def make_plan(graph: ProcessGraph, env: Env) -> Plan:
+    """Run the forward pass.
+
+    Parameters
+    ----------
+    graph
+        A checked graph.
+    env
+        With ``fetch=None`` nothing outside the catalog is touched, and values that need it
+        are :class:`plan.Unknown`.
+
+    Returns
+    -------
+    Plan
+        ``problems`` holds what is wrong; a plan with problems cannot be executed.
+    """
+    return _Planner(graph, env).run()
+
+
+class _Planner:
+    def __init__(self, graph: ProcessGraph, env: Env):
+        self.graph = graph
+        self.env = env
+        self.constants: dict[str, Any] = {}
+        self.metas: dict[str, Meta] = {}
+        self.calls: dict[str, Call] = {}
+        self.loads: dict[str, LoadSpec] = {}
+        self.problems: list[OpenEOError] = []
+        self.failed: set[str] = set()
+        self.pixels: set[str] = set()
+
+    def run(self) -> Plan:
+        for node in self.graph.nodes.values():
+            if self._is_pixel(node):
+                self.pixels.add(node.id)
+            else:
+                self._guarded(node, self._constant)
+        context = PlanContext(self.env, self._extents())
+        for node in self.graph.nodes.values():
+            if node.id in self.pixels:
+                self._guarded(node, lambda n: self._forward(n, context))
+        last = self.graph.nodes[self.graph.result]
+        save = self.calls.get(last.id) if last.process == "save_result" else None
+        result = save.refs.get("data", last.id) if save else last.id
+        return Plan(
+            calls=self.calls,
+            constants=self.constants,
+            loads=self.loads,
+            result=result,
+            save=save,
+            problems=tuple(self.problems),
+        )
+
+    def _is_pixel(self, node: Node) -> bool:
+        if get_process(node.process).plan is not None:
+            return True
+        return any(r.id in self.pixels for r in _node_refs(node))
+
+    def _guarded(self, node: Node, step: Any) -> None:
+        """Run one step for a node; its failure is noted, and those that follow are skipped."""
+        if any(r.id in self.failed for r in _node_refs(node)):
+            self.failed.add(node.id)
+            return
+        try:
+            step(node)
+        except OpenEOError as error:
+            self.failed.add(node.id)
+            self.problems.append(
+                OpenEOError(error.code, error.message, status=error.status, node=node.id)
+            )
+
+    def _constant(self, node: Node) -> None:
+        process = get_process(node.process)
+        scope = Scope(self.env)
+        args = {k: _bound(self._resolve(v, node), scope) for k, v in node.arguments.items()}
+        unknown = any(isinstance(v, Unknown) for v in args.values())
+        if unknown or (process.wants_env and self.env.fetch is None):
+            self.constants[node.id] = Unknown()
+        else:
+            self.constants[node.id] = call_process(process, args, scope)
+
+    def _extents(self) -> dict[str, tuple[Extent, ...]]:
+        """Find for each node on pixels where its consumers look, walking from the result back."""
+        reach: dict[str, tuple[Extent, ...]] = {}
+        for node in reversed(self.graph.nodes.values()):
+            if node.id not in self.pixels or node.id in self.failed:
+                continue
+            try:
+                own = rule_of(call := self._bind(node)).extent(call)
+            except OpenEOError:
+                continue  # the forward pass will meet the same error and report it
+            mine = (own,) if own is not None else reach.get(node.id, ())
+            for ref in _node_refs(node):
+                known = reach.get(ref.id, ())
+                reach[ref.id] = known + tuple(e for e in mine if e not in known)
+        return reach
+
+    def _forward(self, node: Node, context: PlanContext) -> None:
+        call = self._bind(node)
+        rule = rule_of(call)
+        if not isinstance(call.process.plan, Rule) and len(call.refs) != 1:
+            raise call.invalid(
+                next(iter(call.refs)), "is a data cube; use merge_cubes to combine cubes"
+            )
+        if not isinstance(call.process.plan, Rule):
+            (name,) = call.refs
+            meta: Any = call.cube(name)
+        else:
+            meta = rule.meta(call, context)
+        if isinstance(meta, CubeMeta | TableMeta):
+            self.metas[node.id] = meta
+        else:
+            self.constants[node.id] = meta
+        self.calls[node.id] = replace(call, meta=meta)
+        if rule.load is not None:
+            spec = rule.load(self.calls[node.id], context)
+            if spec is not None:
+                self.loads[node.id] = spec
+
+    def _bind(self, node: Node) -> Call:
+        """Bind arguments: defaults, constants, and metadata of cubes as far as they are known."""
+        process = get_process(node.process)
+        args: dict[str, Any] = {}
+        refs: dict[str, str] = {}
+        for parameter in process.parameters:
+            name = parameter["name"]
+            value = node.arguments.get(name)
+            if value is None:
+                value = parameter.get("default")
+            if isinstance(value, NodeRef) and value.id in self.pixels:
+                if value.id in self.metas:
+                    refs[name] = value.id
+                    args[name] = self.metas[value.id]
+                    continue
+                if value.id not in self.constants:
+                    args[name] = Unknown()  # the extents are looked for before metadata are known
+                    continue
+            args[name] = self._resolve(value, node)
+            self._require_cube(node, parameter, args[name])
+        return Call(node, process, args, refs)
+
+    def _require_cube(self, node: Node, parameter: Mapping[str, Any], value: Any) -> None:
+        schema = parameter["schema"]
+        if isinstance(schema, list) or schema.get("subtype") != "datacube":
+            return
+        if value is None or isinstance(value, Unknown | CubeMeta | TableMeta):
+            return
+        raise OpenEOError(
+            "ProcessParameterInvalid",
+            f"Node {node.id!r}: argument {parameter['name']!r} of {node.process!r} must be a data "
+            f"cube, got {type(value).__name__}.",
+            node=node.id,
+        )
+
+    def _resolve(self, value: Any, node: Node) -> Any:
+        if isinstance(value, NodeRef):
+            if value.id in self.constants:
+                return self.constants[value.id]
+            if value.id in self.pixels:
+                raise OpenEOError(
+                    "ProcessParameterInvalid",
+                    f"Node {node.id!r}: the data cube of node {value.id!r} cannot stand here; "
+                    "cubes are arguments of their own, not parts of lists or objects.",
+                    node=node.id,
+                )
+            return Unknown()
+        if isinstance(value, Mapping):
+            return {k: self._resolve(v, node) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._resolve(v, node) for v in value]
+        return value
+
+
+def _node_refs(node: Node) -> list[NodeRef]:
+    return [r for r in references(node.arguments) if isinstance(r, NodeRef)]
+
+
+def _bound(value: Any, scope: Scope) -> Any:
+    return BoundCallback(value, {}, scope) if isinstance(value, ProcessGraph) else value

@@ -1,0 +1,64 @@
+"""Results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import OpenEOError
+from ..outputs import RASTER_FORMATS
+from ..plan import Call, CubeMeta, Meta, PlanContext, Rule
+from ..registry import Boolean, Object, TableData, Text, process
+from ..writers import VECTOR_FORMATS
+
+_OPTIONS = ("sample_by_feature", "feature_id_property", "filename_prefix")
+
+
+def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
+    name, options = str(call.args["format"]), call.args.get("options") or {}
+    data = call.args["data"]
+    raster = isinstance(data, CubeMeta)
+    known = RASTER_FORMATS if raster else VECTOR_FORMATS
+    if name.lower() not in {f.lower() for f in (*RASTER_FORMATS, *VECTOR_FORMATS)}:
+        raise OpenEOError(
+            "FormatUnsupported",
+            f"Node {call.node.id!r}: format {name!r} is not available; use one of "
+            f"{', '.join(dict.fromkeys((*RASTER_FORMATS, *VECTOR_FORMATS)))}.",
+            node=call.node.id,
+        )
+    if name.lower() not in {f.lower() for f in known}:
+        raise OpenEOError(
+            "FormatUnsuitable",
+            f"Node {call.node.id!r}: format {name!r} cannot hold a "
+            f"{'raster' if raster else 'vector'} data cube; use one of {', '.join(known)}.",
+            node=call.node.id,
+        )
+    if raster and options.get("sample_by_feature") and data.features is None:
+        raise OpenEOError(
+            "FormatArgumentInvalid",
+            f"Node {call.node.id!r}: sample_by_feature needs features; use filter_spatial.",
+            node=call.node.id,
+        )
+    return data
+
+
+@process(plan=Rule(meta=_save_meta))
+def save_result(data: TableData, format: Text, options: Object | None = None) -> Boolean:
+    """Write the result to files.
+
+    Parameters
+    ----------
+    data
+        What to write.
+    format
+        NetCDF or GTiff for raster cubes; Parquet, JSON, CSV or NetCDF for vector cubes.
+    options
+        ``sample_by_feature``: one file per feature of filter_spatial, named by its index, or by
+        the property that ``feature_id_property`` names. ``filename_prefix`` stands before it
+        instead of ``openEO``.
+
+    Returns
+    -------
+    Boolean
+        True.
+    """
+    return True
