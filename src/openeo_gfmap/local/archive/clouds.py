@@ -99,7 +99,7 @@ def _thickness(x: Floats, y: Floats, passes: Sequence[Acquisition]) -> Floats:
 
 def _cloudiness(x: Floats, y: Floats, passes: Sequence[Acquisition]) -> Floats:
     """Threshold of the cloud field: the normal quantile of the cloudy share of the sky."""
-    days = np.array([each.day.timetuple().tm_yday for each in passes])
+    days = np.array([each.node_day.timetuple().tm_yday for each in passes])
     north = np.where(y.mean() >= 0, 1, -1)
     winter = _per_pass(north * np.cos(2 * np.pi * (days - 10) / 365.25))
     front = fractal(x / 420e3, y / 420e3, _seeds(passes, 63), octaves=2)
@@ -132,7 +132,7 @@ def _shadow_offset(passes: Sequence[Acquisition], latitude: float) -> tuple[Floa
 
 def _opacity(thickness: Floats) -> Floats:
     """Opacity of a cloud of some thickness: 0 outside, then fast to opaque."""
-    opacity: Floats = 1 - np.exp(-4.5 * np.clip(thickness, 0, None))
+    opacity: Floats = 1 - np.exp(-3.6 * np.clip(thickness, 0, None))
     return opacity
 
 

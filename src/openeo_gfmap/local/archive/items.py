@@ -80,19 +80,15 @@ def item(scene: Scene, cell: Cell) -> dict[str, Any]:
     """STAC item of a scene's part in a cell; hrefs are relative to the cell's folder."""
     seen = scene.acquisition
     tile = scene.tile
-    lon, lat = cell.corners
-    ring = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]
+    bbox, geometry = _footprint(cell)
     return {
         "type": "Feature",
         "stac_version": _STAC,
         "stac_extensions": _EXTENSIONS,
         "id": item_id(scene, cell),
         "collection": COLLECTION_ID,
-        "bbox": [float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())],
-        "geometry": {
-            "type": "Polygon",
-            "coordinates": [[[float(lon[at]), float(lat[at])] for at in ring]],
-        },
+        "bbox": bbox,
+        "geometry": geometry,
         "properties": {
             "title": f"Simulated Sentinel-2 L2A, tile {tile.id}, {seen.day}, cell {cell.name}",
             "description": _NOTE,
@@ -111,7 +107,7 @@ def item(scene: Scene, cell: Cell) -> dict[str, Any]:
             "view:sun_elevation": round(seen.sun_elevation, 3),
             "s2:mgrs_tile": tile.id,
             "s2:product_type": "S2MSI2A",
-            "s2:processing_baseline": baseline(seen.day),
+            "s2:processing_baseline": baseline(seen.node_day),
             "s2:nodata_pixel_percentage": scene.nodata,
             "earthsearch:boa_offset_applied": False,
         },
@@ -167,6 +163,25 @@ _JSON = "application/json"
 _GEOJSON = "application/geo+json"
 
 
+def _footprint(cell: Cell) -> tuple[list[float], dict[str, Any]]:
+    """Bounding box and GeoJSON geometry of a cell."""
+    lon, lat = cell.corners
+    south, north = float(lat.min()), float(lat.max())
+    if lon.max() - lon.min() > 180:
+        # Across the antimeridian: west is greater than east, and the geometry is cut there.
+        west, east = float(lon[lon > 0].min()), float(lon[lon < 0].max())
+        parts = [_rectangle(west, south, 180.0, north), _rectangle(-180.0, south, east, north)]
+        return [west, south, east, north], {"type": "MultiPolygon", "coordinates": parts}
+    # Counterclockwise from the south-west.
+    ring = [[float(lon[at]), float(lat[at])] for at in ((1, 0), (1, 1), (0, 1), (0, 0), (1, 0))]
+    bbox = [float(lon.min()), south, float(lon.max()), north]
+    return bbox, {"type": "Polygon", "coordinates": [ring]}
+
+
+def _rectangle(west: float, south: float, east: float, north: float) -> list[list[list[float]]]:
+    return [[[west, south], [east, south], [east, north], [west, north], [west, south]]]
+
+
 def _product(scene: Scene) -> str:
     seen = scene.acquisition
     return f"{seen.platform}_MSIL2A_{seen.time:%Y%m%dT%H%M%S}_R{seen.orbit:03d}_T{scene.tile.id}"
@@ -206,5 +221,5 @@ def _band(name: str, scene: Scene) -> dict[str, Any]:
         "eo:center_wavelength": centre,
         "eo:full_width_half_max": width,
         "raster:scale": 0.0001,
-        "raster:offset": -offset_of(scene.acquisition.day) / 10_000,
+        "raster:offset": -offset_of(scene.acquisition.node_day) / 10_000,
     }

@@ -8,6 +8,7 @@ of any band is the mean of its samples, so the 10, 20 and 60 m bands agree with 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -204,14 +205,11 @@ def _villages(
 ) -> tuple[Hashes, np.ndarray[Any, Any]]:
     """Put houses, streets and gardens where a village is."""
     built = np.full(x.shape, -np.inf)
-    i, j = np.floor(x / _VILLAGE).astype(np.int64), np.floor(y / _VILLAGE).astype(np.int64)
-    for dj in (-1, 0, 1):
-        for di in (-1, 0, 1):
-            site = mix(30, i + di, j + dj)
-            sx = (i + di + uniform(site, 1)) * _VILLAGE
-            sy = (j + dj + uniform(site, 2)) * _VILLAGE
-            radius = np.where(uniform(site, 3) < 0.45, 120 + 320 * uniform(site, 4) ** 2, -1e9)
-            built = np.maximum(built, radius - np.hypot(x - sx, y - sy))
+    for sx, sy, radius in _village_sites(x, y):
+        built = np.maximum(built, radius - np.hypot(x - sx, y - sy))
+    # The outline is ragged by up to 70 m.
+    if built.max() < -70:
+        return key, kind
     inside = built + 70 * smooth(x / 160, y / 160, 31) > 0
     if not inside.any():
         return key, kind
@@ -230,6 +228,22 @@ def _villages(
     kind[inside] = what
     key[inside] = mix(35, what, np.where(what == Kind.ROAD, 0, tone))
     return key, kind
+
+
+def _village_sites(x: Floats, y: Floats) -> Iterator[tuple[float, float, float]]:
+    """Yield centre and radius of the villages on or near some points."""
+    columns = range(int(x.min() // _VILLAGE) - 1, int(x.max() // _VILLAGE) + 2)
+    rows = range(int(y.min() // _VILLAGE) - 1, int(y.max() // _VILLAGE) + 2)
+    for j in rows:
+        for i in columns:
+            site = mix(30, i, j)
+            if uniform(site, 3) < 0.45:
+                radius = 120 + 320 * float(uniform(site, 4)) ** 2
+                yield (
+                    (i + float(uniform(site, 1))) * _VILLAGE,
+                    (j + float(uniform(site, 2))) * _VILLAGE,
+                    radius,
+                )
 
 
 def _mixing(index: np.ndarray[Any, Any], surfaces: int, factor: int) -> sparse.csr_array:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 __all__ = ["Hashes", "fractal", "grain", "mix", "smooth", "uniform"]
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 # Odd constants of the splitmix64 finaliser (Steele, Lea and Flood 2014).
@@ -59,12 +60,25 @@ def smooth(x: Floats, y: Floats, seed: ArrayLike) -> Floats:
     # The quintic fade has no visible creases at lattice lines.
     fx = fx * fx * fx * (fx * (fx * 6 - 15) + 10)
     fy = fy * fy * fy * (fy * (fy * 6 - 15) + 10)
-    i, j = x0.astype(np.int64), y0.astype(np.int64)
-    lower, upper = mix(seed, j), mix(seed, j + 1)
-    south = uniform(mix(lower, i)) * (1 - fx) + uniform(mix(lower, i + 1)) * fx
-    north = uniform(mix(upper, i)) * (1 - fx) + uniform(mix(upper, i + 1)) * fx
-    result: Floats = (south * (1 - fy) + north * fy) * 2 - 1
+    sw, se, nw, ne = _corners(x0.astype(np.int64), y0.astype(np.int64), np.asarray(seed))
+    south = sw + (se - sw) * fx
+    north = nw + (ne - nw) * fx
+    result: Floats = (south + (north - south) * fy) * 2 - 1
     return result
+
+
+def _corners(i: Integers, j: Integers, seed: np.ndarray[Any, Any]) -> tuple[Floats, ...]:
+    """Values at the four lattice points around each cell (i, j): SW, SE, NW, NE."""
+    left, bottom = i.min(), j.min()
+    columns, rows = i.max() - left + 2, j.max() - bottom + 2
+    if seed.ndim == 0 and columns * rows * 4 < i.size:
+        # Many points per lattice cell: hash each lattice point once and look it up.
+        lattice = mix(mix(seed, bottom + np.arange(rows))[:, None], left + np.arange(columns))
+        values = uniform(lattice).ravel()
+        at = (j - bottom) * columns + (i - left)
+        return values[at], values[at + 1], values[at + columns], values[at + columns + 1]
+    lower, upper = mix(seed, j), mix(seed, j + 1)
+    return tuple(uniform(mix(row, i + step)) for row in (lower, upper) for step in (0, 1))
 
 
 def fractal(

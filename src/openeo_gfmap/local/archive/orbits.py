@@ -53,6 +53,8 @@ class Acquisition:
         Relative orbit number, 1 to 143.
     turn
         Half cycles of 5 days since the reference pass; even ones are Sentinel-2A's.
+    node_day
+        UTC day on which the pass crosses the equator: the same wherever it is seen from.
     time
         Time over the place, UTC, whole seconds.
     sun_azimuth, sun_elevation
@@ -61,6 +63,7 @@ class Acquisition:
 
     orbit: int
     turn: int
+    node_day: date
     time: datetime
     sun_azimuth: float
     sun_elevation: float
@@ -170,8 +173,8 @@ def acquisitions(
     """
     first = (datetime(start.year, start.month, start.day, tzinfo=UTC) - _EPOCH) // _HALF_CYCLE
     last = (datetime(end.year, end.month, end.day, tzinfo=UTC) - _EPOCH) // _HALF_CYCLE
-    # A pass lies up to two half cycles after its turn begins.
-    keys = [(turn, orbit) for turn in range(first - 2, last + 1) for orbit in orbits]
+    # A pass lies from minutes before to two half cycles after its turn begins.
+    keys = [(turn, orbit) for turn in range(first - 2, last + 2) for orbit in orbits]
     seen = acquisitions_of(keys, longitude, latitude)
     by_day = [each for each in seen if start <= each.day < end]
     return sorted(
@@ -186,14 +189,13 @@ def acquisitions_of(
     """Given passes (turn, relative orbit) as seen from a place, in the order given."""
     orbits = sorted({orbit for _, orbit in passes})
     _, angles = cross_track(np.array(longitude), np.array(latitude), np.array(orbits, dtype=int))
-    after = {
-        orbit: ((orbit - _EPOCH_ORBIT) % _ORBITS + float(angle) / (2 * np.pi)) * _PERIOD
-        for orbit, angle in zip(orbits, np.ravel(angles), strict=True)
-    }
+    angle_of = dict(zip(orbits, np.ravel(angles), strict=True))
     result = []
     for turn, orbit in passes:
-        time = (_EPOCH + after[orbit] + turn * _HALF_CYCLE).replace(microsecond=0)
-        result.append(Acquisition(orbit, turn, time, *sun_position(time, longitude, latitude)))
+        node = _EPOCH + turn * _HALF_CYCLE + ((orbit - _EPOCH_ORBIT) % _ORBITS) * _PERIOD
+        time = (node + float(angle_of[orbit]) / (2 * np.pi) * _PERIOD).replace(microsecond=0)
+        sun = sun_position(time, longitude, latitude)
+        result.append(Acquisition(orbit, turn, node.date(), time, *sun))
     return result
 
 

@@ -261,9 +261,13 @@ def _weather(
     days: Sequence[date], longitude: float, latitude: float, seed: int, span: float
 ) -> Floats:
     """Weather that lasts about ``span`` days over about 500 km, in [-1, 1]."""
-    numbers = np.array([day.toordinal() for day in days])
-    place = mix(seed, round(latitude / 5), round(longitude / 7))
-    return smooth(numbers / span, np.zeros(len(days)), place)
+    time = np.array([day.toordinal() for day in days]) / span
+    before = np.floor(time)
+    x, y = np.full(len(days), longitude / 7), np.full(len(days), latitude / 5)
+    spells = before.astype(np.int64)
+    now, then = smooth(x, y, mix(seed, spells)), smooth(x, y, mix(seed, spells + 1))
+    result: Floats = now + (then - now) * (time - before)
+    return result
 
 
 def _wetness(days: Sequence[date], longitude: float, latitude: float) -> Floats:

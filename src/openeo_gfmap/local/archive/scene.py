@@ -88,7 +88,7 @@ def render(cell: Cell, passes: Sequence[Acquisition]) -> Iterator[Picture]:
     water = _water(land)
     for start in range(0, len(passes), _CHUNK):
         chunk = passes[start : start + _CHUNK]
-        surface = reflectances(land, [each.day for each in chunk], longitude, latitude)
+        surface = reflectances(land, [each.node_day for each in chunk], longitude, latitude)
         over = skies(cell, chunk, latitude)
         ground = {r: _ground(land, surface, r) for r in LAYOUT}
         for number, each in enumerate(chunk):
@@ -148,7 +148,7 @@ def _through(sky: Sky, ground: Floats, chosen: list[int], resolution: int) -> Fl
     if sky.cloud is not None:
         opacity = _mean(sky.cloud, factor)
         # Thick parts are brightest.
-        bright = _CLOUD[chosen, None, None] * (0.62 + 0.38 * opacity)
+        bright = _CLOUD[chosen, None, None] * (0.5 + 0.5 * opacity)
         seen = seen + opacity * (bright - seen)
     return seen
 
@@ -156,7 +156,7 @@ def _through(sky: Sky, ground: Floats, chosen: list[int], resolution: int) -> Fl
 def _numbers(light: Floats, cell: Cell, each: Acquisition, resolution: int) -> Numbers:
     """Digital numbers of reflectances, with sensor noise; never 0, which is nodata."""
     rows, columns = light.shape[1:]
-    noisy = light * np.float32(10_000) + np.float32(offset_of(each.day))
+    noisy = light * np.float32(10_000) + np.float32(offset_of(each.node_day))
     for band in range(len(light)):
         at = int(mix(cell.epsg, cell.column, cell.row, each.key, resolution, band))
         top, left = at % 512, (at >> 9) % 512

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 Area = tuple[float, float, float, float]
 
+_MEGABYTES = 0.12  # size of a scene part on disk
 _SURVEY = 12  # points along each side of a tile at which its clouds are counted
 
 
@@ -73,70 +74,78 @@ class SimulatedArchive:
         ValueError
             An area that is not a box of degrees.
         """
-        began = perf_counter()
-        cells = _cells(areas)
-        made, found = 0, []
-        touched: set[Path] = set()
-        for cell, tiles in sorted(cells.items()):
-            scenes = {tile: _scenes_of(tile, cell, start, end) for tile in sorted(tiles)}
-            missing = self._missing(cell, scenes)
-            if missing:
-                made += self._make(cell, missing)
-                touched |= {self._place(scene.tile.id, cell) for scene in missing}
-            found += [
-                self._absolute(item(scene, cell), scene, cell)
-                for each in scenes.values()
-                for scene in each
-            ]
-        self._link(touched)
-        if made:
-            _log.info(
-                "Simulated Sentinel-2 archive: made %d scene parts in %d cells in %.1f s; the "
-                "pixels are invented, not observed.",
-                made, len(cells), perf_counter() - began,
-            )  # fmt: skip
+        wanted = {
+            cell: [scene for tile in sorted(tiles) for scene in _scenes_of(tile, cell, start, end)]
+            for cell, tiles in sorted(_cells(areas).items())
+        }
+        missing = {cell: self._missing(cell, scenes) for cell, scenes in wanted.items()}
+        self._make({cell: scenes for cell, scenes in missing.items() if scenes})
+        found = [
+            self._absolute(item(scene, cell), scene, cell)
+            for cell, scenes in wanted.items()
+            for scene in scenes
+        ]
         return sorted(found, key=lambda each: (each["properties"]["datetime"], each["id"]))
 
     def _place(self, tile_id: str, cell: Cell) -> Path:
         return self.folder / tile_id / cell.name
 
-    def _missing(self, cell: Cell, scenes: dict[str, list[Scene]]) -> list[Scene]:
-        """Scenes whose item is not in the folder yet."""
-        missing = []
-        for tile_id, each in scenes.items():
-            place = self._place(tile_id, cell)
-            present = {path.name for path in place.iterdir()} if place.is_dir() else set()
-            missing += [scene for scene in each if f"{item_id(scene, cell)}.json" not in present]
-        return missing
-
-    def _make(self, cell: Cell, scenes: list[Scene]) -> int:
-        """Render a cell for some scenes, one pass once for all tiles that show it."""
-        by_pass: dict[tuple[int, int], list[Scene]] = {}
-        for scene in scenes:
-            by_pass.setdefault((scene.acquisition.turn, scene.acquisition.orbit), []).append(scene)
+    def _missing(self, cell: Cell, scenes: list[Scene]) -> list[Scene]:
+        """Pick the scenes whose item is not in the folder yet."""
+        present: set[tuple[str, str]] = set()
         for tile_id in {scene.tile.id for scene in scenes}:
-            self._place(tile_id, cell).mkdir(parents=True, exist_ok=True)
-        passes = acquisitions_of(sorted(by_pass), *cell.centre)
-        for picture in render(cell, passes):
-            for scene in by_pass[picture.acquisition.turn, picture.acquisition.orbit]:
-                self._write(cell, scene, picture)
-        return len(scenes)
+            place = self._place(tile_id, cell)
+            if place.is_dir():
+                present |= {(tile_id, path.name) for path in place.iterdir()}
+        return [
+            scene
+            for scene in scenes
+            if (scene.tile.id, f"{item_id(scene, cell)}.json") not in present
+        ]
 
-    def _write(self, cell: Cell, scene: Scene, picture: Picture) -> None:
-        place = self._place(scene.tile.id, cell)
-        west, _, _, north = cell.bounds
-        inside = _inside(cell, scene.tile)
-        for resolution, names in LAYOUT.items():
-            bands = picture.bands[resolution]
-            if not inside.all():
-                factor = 60 // resolution
-                bands = bands * inside.repeat(factor, axis=0).repeat(factor, axis=1)
-            content = encode_cog(
-                bands, names, epsg=cell.epsg, west=west, north=north, resolution=resolution,
-                description=f"Simulated Sentinel-2 L2A, not observed: {item_id(scene, cell)}",
-            )  # fmt: skip
-            write_atomically(place / asset_file(scene, cell, resolution), content)
-        write_atomically(place / f"{item_id(scene, cell)}.json", _dump(item(scene, cell)))
+    def _make(self, missing: dict[Cell, list[Scene]]) -> None:
+        """Render the cells for the scenes they miss, and list them in the catalogs."""
+        if not missing:
+            return
+        count = sum(len(scenes) for scenes in missing.values())
+        _log.info(
+            "Simulated Sentinel-2 archive: making %d scene parts in %d cells, about %.0f MB. "
+            "The pixels are invented, not observed.",
+            count, len(missing), count * _MEGABYTES,
+        )  # fmt: skip
+        began = perf_counter()
+        for cell, scenes in missing.items():
+            # A pass is rendered once for all tiles that show the cell.
+            by_pass: dict[tuple[int, int], list[Scene]] = {}
+            for scene in scenes:
+                seen = scene.acquisition
+                by_pass.setdefault((seen.turn, seen.orbit), []).append(scene)
+                self._place(scene.tile.id, cell).mkdir(parents=True, exist_ok=True)
+            passes = acquisitions_of(sorted(by_pass), *cell.centre)
+            for picture in render(cell, passes):
+                seen = picture.acquisition
+                self._write(cell, by_pass[seen.turn, seen.orbit], picture)
+        self._link(
+            {self._place(scene.tile.id, cell) for cell, each in missing.items() for scene in each}
+        )
+        _log.info(
+            "Simulated Sentinel-2 archive: made %d scene parts in %.1f s.",
+            count, perf_counter() - began,
+        )  # fmt: skip
+
+    def _write(self, cell: Cell, scenes: list[Scene], picture: Picture) -> None:
+        """Write one pass for each tile; tiles that hold the whole cell share the encoding."""
+        encoded: dict[bytes, dict[int, bytes]] = {}
+        for scene in scenes:
+            inside = _inside(cell, scene.tile)
+            files = encoded.setdefault(inside.tobytes(), {})
+            place = self._place(scene.tile.id, cell)
+            for resolution in LAYOUT:
+                if resolution not in files:
+                    files[resolution] = _encode(cell, picture, inside, resolution)
+                write_atomically(place / asset_file(scene, cell, resolution), files[resolution])
+            # The item comes last: where it is, its files are.
+            write_atomically(place / f"{item_id(scene, cell)}.json", _dump(item(scene, cell)))
 
     def _absolute(self, document: dict[str, Any], scene: Scene, cell: Cell) -> dict[str, Any]:
         """Turn an item's relative hrefs into paths."""
@@ -152,6 +161,21 @@ class SimulatedArchive:
         if touched:
             root = self.folder
             _publish(root / "collection.json", partial(_cells_in, root), collection)
+
+
+def _encode(
+    cell: Cell, picture: Picture, inside: np.ndarray[Any, np.dtype[np.bool_]], resolution: int
+) -> bytes:
+    """Encode the bands of one resolution, nodata outside of the tile."""
+    bands = picture.bands[resolution]
+    if not inside.all():
+        factor = 60 // resolution
+        bands = bands * inside.repeat(factor, axis=0).repeat(factor, axis=1)
+    west, _, _, north = cell.bounds
+    return encode_cog(
+        bands, LAYOUT[resolution], epsg=cell.epsg, west=west, north=north, resolution=resolution,
+        description="Simulated Sentinel-2 L2A. These pixels are invented, not observed.",
+    )  # fmt: skip
 
 
 def _items_in(place: Path) -> list[str]:
