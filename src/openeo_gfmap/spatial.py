@@ -46,24 +46,25 @@ class BoundingBoxExtent:
     epsg: int = _WGS84
 
     def __post_init__(self) -> None:
+        # numpy scalars, as in gdf.total_bounds, become plain numbers: JSON knows no others.
         try:
-            bounds = [float(value) for value in (self.west, self.south, self.east, self.north)]
+            for name in ("west", "south", "east", "north"):
+                object.__setattr__(self, name, float(getattr(self, name)))
         except (TypeError, ValueError):
             raise InputError(
                 f"The bounds {self._bounds} are not numbers; "
                 "give west, south, east and north as floats."
             ) from None
-        if not all(math.isfinite(value) for value in bounds):
+        if not all(math.isfinite(value) for value in self._bounds):
             raise InputError(f"The bounds {self._bounds} are not finite; give real coordinates.")
-        west, south, east, north = bounds
-        if west >= east or south >= north:
+        if self.west >= self.east or self.south >= self.north:
             raise InputError(
                 f"The box {self._bounds} is empty or reversed: expected west < east and "
                 "south < north. Split a box that crosses the antimeridian in two."
             )
         self._check_crs()
-        on_globe = west >= -180 and east <= 180 and south >= -90 and north <= 90
-        if self.epsg == _WGS84 and not on_globe:
+        in_range = max(-self.west, self.east) <= 180 and max(-self.south, self.north) <= 90
+        if self.epsg == _WGS84 and not in_range:
             raise InputError(
                 f"The box {self._bounds} is not in degrees of longitude (-180 to 180) and latitude "
                 "(-90 to 90); pass epsg= for coordinates of a projected CRS."
@@ -75,8 +76,9 @@ class BoundingBoxExtent:
 
     def _check_crs(self) -> None:
         try:
+            object.__setattr__(self, "epsg", int(self.epsg))
             CRS.from_epsg(self.epsg)
-        except CRSError:
+        except (CRSError, TypeError, ValueError):
             raise InputError(
                 f"epsg={self.epsg!r} is not a known EPSG code; expected a number such as 4326 "
                 "(degrees) or 32631 (UTM zone 31N)."

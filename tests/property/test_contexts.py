@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import calendar
+import json
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -132,3 +134,10 @@ def test_quintads_of_a_leap_february() -> None:
         ("2024-02-26", "2024-02-29"),
         ("2024-03-01", "2024-03-02"),
     ]
+
+
+def test_box_of_numpy_scalars_goes_into_json() -> None:
+    bounds = np.array([5, 51, 6, 52], dtype=np.float32)
+    box = BoundingBoxExtent(*bounds, epsg=np.int64(4326))
+    assert json.loads(json.dumps(dict(box)))["east"] == 6
+    assert box == BoundingBoxExtent(5, 51, 6, 52)
