@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
-from support.scenes import item
 from werkzeug import Request, Response
 
 from openeo_gfmap.local.errors import OpenEOError
 from openeo_gfmap.local.stac_api import ApiSource
+from support.scenes import item
 
 MOL = (5.0, 51.0, 5.1, 51.1)
 JUNE = (date(2023, 6, 1), date(2023, 7, 1))
@@ -55,7 +55,9 @@ def test_pages_are_followed(httpserver: HTTPServer, methods: tuple[str, ...]) ->
     found = source.search([MOL], *JUNE)
     assert [i["id"] for i in found] == [f"day-0{d}" for d in range(1, 6)]
     assert len(api.asked) == 3
-    assert all(query["bbox"] in ([5.0, 51.0, 5.1, 51.1], "5.0,51.0,5.1,51.1") for query in api.asked)
+    assert all(
+        query["bbox"] in ([5.0, 51.0, 5.1, 51.1], "5.0,51.0,5.1,51.1") for query in api.asked
+    )
     if "POST" in methods:
         assert api.asked[2]["collections"] == ["sentinel-2-l2a"]  # merged into the next request
     else:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from openeo.metadata import CollectionMetadata
 from pytest_httpserver import HTTPServer
-from support.scenes import item, write_tiff
 
 from openeo_gfmap.local.catalog import Catalog, Collection, collection_from_stac, common_type
 from openeo_gfmap.local.errors import OpenEOError
 from openeo_gfmap.local.sentinel2 import BAND_NAMES
 from openeo_gfmap.local.stac_source import BandInfo
+from support.scenes import item, write_tiff
 
 MOL = (5.0, 51.0, 5.1, 51.1)
 YEAR = (date(2023, 1, 1), date(2024, 1, 1))

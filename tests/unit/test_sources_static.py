@@ -142,7 +142,7 @@ def test_missing_place(tmp_path: Path) -> None:
         StaticSource(str(tmp_path / "nowhere")).items()
     links = [{"rel": "item", "href": "./gone.json"}]
     write(tmp_path / "catalog.json", {"type": "Catalog", "stac_version": "1.0.0", "links": links})
-    with pytest.raises(OpenEOError, match="gone.json cannot be read"):
+    with pytest.raises(OpenEOError, match=r"gone\.json cannot be read"):
         StaticSource(str(tmp_path)).items()
 
 

@@ -209,11 +209,9 @@ class Reader:
         window = source_window(target.geobox, grid)
         if window is None:
             return None
-        top, bottom, left, right = window
         source = self._window(asset, window, nodata_of_band, target)
-        corner = grid.transform * Affine.translation(left, top)
-        cut = SourceGrid(grid.crs, corner, (bottom - top, right - left))
-        return warp(source, cut, target.geobox, target.resampling, target.missing)
+        part = grid.cut(*window)
+        return warp(source, part, target.geobox, target.resampling, target.missing)
 
     def _grid(self, asset: BandAsset) -> SourceGrid:
         if asset.transform is not None and asset.shape is not None and asset.epsg is not None:

@@ -7,6 +7,7 @@ it is block replication. Across CRSs the centres are transformed one by one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -68,6 +69,13 @@ class SourceGrid:
     crs: int | str
     transform: Affine
     shape: tuple[int, int]
+
+    def cut(self, top: int, bottom: int, left: int, right: int) -> SourceGrid:
+        """Return the grid of a part: rows top to bottom, columns left to right, ends exclusive."""
+        t = self.transform
+        x, y = t.a * left + t.b * top + t.c, t.d * left + t.e * top + t.f
+        corner = Affine(t.a, t.b, x, t.d, t.e, y)
+        return SourceGrid(self.crs, corner, (bottom - top, right - left))
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,7 @@ def warp(
         An openEO resampling method, a key of :data:`METHODS`.
     """
     out = np.full(tuple(target.shape), nodata, dtype=source.dtype)
+    across, down = (max(1.0, round(ratio, 1)) for ratio in _pixel_ratios(target, grid))
     reproject(
         source,
         out,
@@ -202,7 +211,11 @@ def warp(
         dst_crs=_wkt(target),
         dst_nodata=nodata,
         resampling=method_of(method),
-        tolerance=0,  # exact transformation of every pixel, so that windows meet without seams
+        # Neighbouring windows must meet without a seam: each pixel is transformed exactly, and
+        # kernels are as wide as stated (GDAL would derive that from the size of the window).
+        tolerance=0,
+        XSCALE=1 / across,
+        YSCALE=1 / down,
     )
     return out
 
@@ -230,25 +243,39 @@ def source_window(target: GeoBox, grid: SourceGrid) -> tuple[int, int, int, int]
     Every method but "near" weighs the neighbours of a pixel: the footprint of the target grows
     by three pixels of the coarser of both grids (Lanczos, the widest kernel, needs them all).
     """
-    wider = target.pad(1)
-    edge = wider.boundary(16)  # in pixels
-    xs, ys = _affine(wider.affine, edge[:, 0], edge[:, 1])
+    xs, ys = _affine(target.affine, *_ring(target.shape[0], target.shape[1]))
     if not _same_crs(target, grid.crs):
         xs, ys = _transformer(_wkt(target), grid.crs).transform(xs, ys)
     columns, rows = _affine(~grid.transform, xs, ys)
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None
-    ratio = max(
-        1.0,
-        float(np.ptp(columns)) / (target.shape[1] + 2),
-        float(np.ptp(rows)) / (target.shape[0] + 2),
-    )
-    margin = int(np.ceil(3 * ratio)) + 1
+    margin = math.ceil(3 * max(1.0, *_pixel_ratios(target, grid))) + 1
     top = max(0, int(np.floor(rows.min())) - margin)
     bottom = min(grid.shape[0], int(np.ceil(rows.max())) + margin)
     left = max(0, int(np.floor(columns.min())) - margin)
     right = min(grid.shape[1], int(np.ceil(columns.max())) + margin)
     return (top, bottom, left, right) if top < bottom and left < right else None
+
+
+def _pixel_ratios(target: GeoBox, grid: SourceGrid) -> tuple[float, float]:
+    """Return how many source pixels one target pixel is wide and high, in the window's middle."""
+    y, x = target.shape[0] / 2, target.shape[1] / 2
+    xs, ys = _affine(target.affine, np.array([x, x + 1, x]), np.array([y, y, y + 1]))
+    if not _same_crs(target, grid.crs):
+        xs, ys = _transformer(_wkt(target), grid.crs).transform(xs, ys)
+    columns, rows = _affine(~grid.transform, xs, ys)
+    steps = np.hypot(columns[1:] - columns[0], rows[1:] - rows[0])
+    return float(steps[0]), float(steps[1])
+
+
+def _ring(
+    height: int, width: int, points: int = 16
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return pixel coordinates (x, y) along the edge of a grid that is one pixel larger around."""
+    x, y = np.linspace(-1, width + 1, points), np.linspace(-1, height + 1, points)
+    left, right = np.full(points, -1.0), np.full(points, width + 1.0)
+    top, bottom = np.full(points, -1.0), np.full(points, height + 1.0)
+    return np.concatenate([x, x, left, right]), np.concatenate([top, bottom, y, y])
 
 
 def _affine(
