@@ -45,8 +45,6 @@ NAMES = {
     },
     "openeo_gfmap.fetching.s2": {"BASE_SENTINEL2_L2A_MAPPING", "build_sentinel2_l2a_extractor"},
     "openeo_gfmap.fetching.commons": {
-        "check_fetch_type",
-        "check_params",
         "convert_band_names",
         "load_cube",
         "load_geometries",

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import openeo
 from openeo.rest.vectorcube import VectorCube
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from openeo_gfmap.errors import InputError, UnknownBand
+from openeo_gfmap.fetching.arguments import (
+    as_box,
+    as_epsg_code,
+    as_geometries,
+    as_resolution,
+    check_resampling_method,
+)
 from openeo_gfmap.fetching.fetching import FetchType
 from openeo_gfmap.metadata import band_names
-from openeo_gfmap.spatial import BoundingBoxExtent, SpatialContext
+from openeo_gfmap.spatial import SpatialContext
 from openeo_gfmap.temporal import TemporalContext
 
 __all__ = [
-    "check_fetch_type",
-    "check_params",
     "convert_band_names",
     "load_cube",
     "load_geometries",
     "rename_bands",
     "resample_reproject",
 ]
-
-#: Resampling methods of the openEO process ``resample_spatial``.
-RESAMPLING_METHODS = (
-    "average",
-    "bilinear",
-    "cubic",
-    "cubicspline",
-    "geocode",
-    "lanczos",
-    "max",
-    "mean",
-    "med",
-    "min",
-    "mode",
-    "near",
-    "q1",
-    "q3",
-    "rms",
-    "sum",
-)
 
 _Geometries: TypeAlias = Mapping[str, Any] | VectorCube
 
@@ -122,10 +104,11 @@ def resample_reproject(
     InputError
         When an argument is out of its range.
     """
-    projection = None if epsg_code is None else _epsg_number(epsg_code)
-    _check_resolution(resolution)
-    _check_method(method)
-    return datacube.resample_spatial(resolution=resolution, projection=projection, method=method)
+    projection = None if epsg_code is None else as_epsg_code(epsg_code)
+    check_resampling_method(method)
+    return datacube.resample_spatial(
+        resolution=as_resolution(resolution), projection=projection, method=method
+    )
 
 
 def load_cube(
@@ -174,10 +157,10 @@ def load_cube(
         When the spatial context does not fit the fetch type, or the period is empty.
     """
     if fetch_type is FetchType.TILE:
-        extent = dict(_box(spatial_context))
+        extent = dict(as_box(spatial_context))
     else:
         extent = None
-        _geometries(spatial_context)
+        as_geometries(spatial_context)
     if temporal_context.start_date == temporal_context.end_date:
         raise InputError(
             f"The period {temporal_context.start_date} to {temporal_context.end_date} is empty, "
@@ -219,145 +202,10 @@ def load_geometries(connection: openeo.Connection, spatial_context: SpatialConte
     InputError
         When it is neither.
     """
-    geometries = _geometries(spatial_context)
+    geometries = as_geometries(spatial_context)
     if isinstance(geometries, str):
         # Looked for in the whole address: signed URLs carry the file name in their query.
         suffixes = (".parquet", ".geoparquet", ".pq")
         is_parquet = any(suffix in geometries.lower() for suffix in suffixes)
         return connection.load_url(geometries, format="Parquet" if is_parquet else "GeoJSON")
     return geometries
-
-
-def check_fetch_type(fetch_type: FetchType | str) -> FetchType:
-    """Return the fetch type, given as such or by its value.
-
-    Raises
-    ------
-    InputError
-        When it is neither.
-    """
-    try:
-        return FetchType(fetch_type)
-    except ValueError:
-        known = ", ".join(f"FetchType.{name}" for name in FetchType.__members__)
-        raise InputError(f"fetch_type={fetch_type!r} is unknown; pass one of {known}.") from None
-
-
-def check_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Check fetching parameters and fill in the defaults.
-
-    Parameters
-    ----------
-    params : mapping
-        Parameters as the user gave them.
-    defaults : mapping
-        Parameters used where the user gave none.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    InputError
-        When a parameter is unknown or out of its range.
-    """
-    unknown = sorted(set(params) - set(_PARAMETERS))
-    if unknown:
-        raise InputError(f"Unknown parameters {unknown}; expected any of {', '.join(_PARAMETERS)}.")
-    checked = {**defaults, **params}
-    _check_grid(checked["target_resolution"], checked["target_crs"], checked["resampling_method"])
-    for name in ("load_collection", "update_arguments"):
-        if not isinstance(checked.get(name, {}), Mapping | None):
-            raise InputError(f"{name}={checked[name]!r} is not a dictionary; pass one.")
-    for name in ("pre_mask", "pre_merge"):
-        if not isinstance(checked.get(name), openeo.DataCube | None):
-            raise InputError(f"{name}={checked[name]!r} is not a cube; pass an openeo.DataCube.")
-    return checked
-
-
-_PARAMETERS = (
-    "target_resolution",
-    "target_crs",
-    "resampling_method",
-    "load_collection",
-    "update_arguments",
-    "pre_mask",
-    "pre_merge",
-)
-
-
-def _check_grid(resolution: Any, crs: Any, method: str) -> None:
-    if resolution is not None:
-        _check_resolution(resolution)
-    elif crs is not None:
-        raise InputError(
-            f"target_crs={crs!r} needs a target_resolution, which is None; give the pixel size in "
-            "units of that CRS, or leave both out to keep the native grid."
-        )
-    if crs is not None:
-        _epsg_number(crs)
-    _check_method(method)
-
-
-def _check_resolution(resolution: Any) -> None:
-    try:
-        good = math.isfinite(resolution) and resolution > 0
-    except TypeError:
-        good = False
-    if not good:
-        raise InputError(
-            f"target_resolution={resolution!r} is not a pixel size; expected a positive number "
-            "such as 10, or None to leave the native grid."
-        )
-
-
-def _check_method(method: Any) -> None:
-    if method not in RESAMPLING_METHODS:
-        raise InputError(
-            f"resampling_method={method!r} is unknown; use one of {', '.join(RESAMPLING_METHODS)}."
-        )
-
-
-def _epsg_number(code: str | int) -> int:
-    """Return the EPSG code as a number, once it is known to exist."""
-    try:
-        number = int(str(code).upper().removeprefix("EPSG:"))
-        CRS.from_epsg(number)
-    except (CRSError, ValueError):
-        raise InputError(
-            f"target_crs={code!r} is not a known EPSG code; expected a number such as 32631."
-        ) from None
-    return number
-
-
-def _box(context: object) -> BoundingBoxExtent:
-    if isinstance(context, BoundingBoxExtent):
-        return context
-    raise InputError(
-        f"TILE extraction takes a BoundingBoxExtent, not {_shorten(context)}; for geometries use "
-        "FetchType.POLYGON or FetchType.POINT."
-    )
-
-
-def _geometries(context: object) -> Mapping[str, Any] | str:
-    if isinstance(context, str):
-        if context.lower().startswith(("https://", "http://")):
-            return context
-        raise InputError(
-            f"{context!r} is not an http(s) address that the back-end can read; store the "
-            "geometries with openeo_gfmap.utils.upload_geoparquet and pass what it returns."
-        )
-    if isinstance(context, Mapping):
-        if context.get("type") == "FeatureCollection" and context.get("features"):
-            return context
-        raise InputError(f"{_shorten(context)} is not a GeoJSON FeatureCollection with features.")
-    raise InputError(
-        "POLYGON and POINT extraction take a GeoJSON FeatureCollection, or the URL of a GeoParquet "
-        f"or GeoJSON file, not {_shorten(context)}; for a box use FetchType.TILE."
-    )
-
-
-def _shorten(value: object, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -9,9 +9,8 @@ import openeo
 
 from openeo_gfmap.backend import Backend, BackendContext
 from openeo_gfmap.bands import BASE_SENTINEL2_L2A_MAPPING
+from openeo_gfmap.fetching.arguments import as_fetch_type, check_params
 from openeo_gfmap.fetching.commons import (
-    check_fetch_type,
-    check_params,
     convert_band_names,
     load_cube,
     rename_bands,
@@ -81,7 +80,7 @@ def build_sentinel2_l2a_extractor(
     if not isinstance(backend_context, BackendContext):
         backend_context = BackendContext(backend_context)
     source = find_source(backend_context.backend, Product.SENTINEL2_L2A)
-    fetch_type = check_fetch_type(fetch_type)
+    fetch_type = as_fetch_type(fetch_type)
     convert_band_names(bands, source.bands)  # a wrong band is reported here, not in the job
 
     def fetch(
