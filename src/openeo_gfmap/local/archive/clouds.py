@@ -140,13 +140,9 @@ def _refine(nodes: Floats, each: Acquisition, wisps: Floats) -> Floats | None:
     """Opacity at 10 m from thickness at nodes, None where there is no cloud."""
     if nodes.max() < -0.25:
         return None
-    fine = _upsample(nodes)
-    if nodes.min() < 0.6:
-        # Ragged edges; the opaque middle needs none. A turn between two fields gives each pass
-        # its own.
-        angle = np.float32(2 * np.pi * uniform(mix(each.key, 68)))
-        fine += np.cos(angle) * wisps[0] + np.sin(angle) * wisps[1]
-    opacity = _opacity(fine)
+    # Ragged edges and rough tops: a turn between two fields gives each pass its own.
+    angle = np.float32(2 * np.pi * uniform(mix(each.key, 68)))
+    opacity = _opacity(_upsample(nodes) + np.cos(angle) * wisps[0] + np.sin(angle) * wisps[1])
     return opacity if opacity.max() > 0.01 else None
 
 

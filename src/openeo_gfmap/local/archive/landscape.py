@@ -232,10 +232,8 @@ def _villages(
 
 def _village_sites(x: Floats, y: Floats) -> Iterator[tuple[float, float, float]]:
     """Yield centre and radius of the villages on or near some points."""
-    columns = range(int(x.min() // _VILLAGE) - 1, int(x.max() // _VILLAGE) + 2)
-    rows = range(int(y.min() // _VILLAGE) - 1, int(y.max() // _VILLAGE) + 2)
-    for j in rows:
-        for i in columns:
+    for j in _near(y):
+        for i in _near(x):
             site = mix(30, i, j)
             if uniform(site, 3) < 0.45:
                 radius = 120 + 320 * float(uniform(site, 4)) ** 2
@@ -244,6 +242,15 @@ def _village_sites(x: Floats, y: Floats) -> Iterator[tuple[float, float, float]]
                     (j + float(uniform(site, 2))) * _VILLAGE,
                     radius,
                 )
+
+
+def _near(values: Floats) -> list[int]:
+    """Lattice lines of villages at and next to some coordinates.
+
+    Not a range from the least to the greatest: at the antimeridian that goes round the world.
+    """
+    own = {int(each) for each in np.unique(values // _VILLAGE)}
+    return sorted({each + step for each in own for step in (-1, 0, 1)})
 
 
 def _mixing(index: np.ndarray[Any, Any], surfaces: int, factor: int) -> sparse.csr_array:

@@ -147,8 +147,9 @@ def _through(sky: Sky, ground: Floats, chosen: list[int], resolution: int) -> Fl
         seen = seen + veil * (_CIRRUS[chosen, None, None] - seen)
     if sky.cloud is not None:
         opacity = _mean(sky.cloud, factor)
-        # Thick parts are brightest.
-        bright = _CLOUD[chosen, None, None] * (0.5 + 0.5 * opacity)
+        # Thick parts are brightest: 1 - exp(-0.9 thickness), from 1 - exp(-3.6 thickness).
+        thick = 1 - np.sqrt(np.sqrt(1 - opacity))
+        bright = _CLOUD[chosen, None, None] * (0.45 + 0.55 * thick)
         seen = seen + opacity * (bright - seen)
     return seen
 
