@@ -10,16 +10,28 @@ from typing import Any
 import numpy as np
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from openeo_gfmap.local.stac_source import BandAsset, Scene
+
+LEFT, TOP = 600_000.0, 5_700_000.0
+"""Corner of the files, in UTM zone 31N."""
+
+
+def grid(
+    column: float = 0, row: float = 0, shape: tuple[int, int] = (20, 30), resolution: float = 10
+) -> GeoBox:
+    """Return a grid whose corner lies some 10 m pixels from the files' corner."""
+    corner = Affine(resolution, 0, LEFT + 10 * column, 0, -resolution, TOP - 10 * row)
+    return GeoBox(shape, corner, "EPSG:32631")
 
 
 def write_tiff(
     path: Path,
     pixels: np.ndarray,
     *,
-    left: float = 600_000,
-    top: float = 5_700_000,
+    left: float = LEFT,
+    top: float = TOP,
     resolution: float = 10,
     epsg: int = 32631,
     nodata: float | None = 0,

@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+import pystac
 import pytest
 from openeo.metadata import CollectionMetadata
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from pytest_httpserver import HTTPServer
 
 from openeo_gfmap.local.catalog import Catalog, Collection, collection_from_stac, common_type
@@ -67,6 +69,7 @@ def test_description_is_complete(series: str, tmp_path: Path) -> None:
     document = sentinel2(series, tmp_path).describe()
     assert document["id"] == "SENTINEL2_L2A"
     assert "simulated" not in document["title"].lower()
+    assert series not in json.dumps(document)  # a client has no business with our folders
     (west, south, east, north), *_ = document["extent"]["spatial"]["bbox"]
     assert 5.05 < west < east < 5.07
     assert 51.21 < south < north < 51.23
@@ -79,6 +82,27 @@ def test_description_is_complete(series: str, tmp_path: Path) -> None:
     assert {b["name"] for b in document["summaries"]["bands"]} == set(BAND_NAMES)
     assert document["links"][0]["rel"] == "license"
     json.dumps(document, allow_nan=False)
+
+
+def test_description_is_valid_stac(series: str, tmp_path: Path, shared_data: Path) -> None:
+    validator = JsonSchemaSTACValidator()
+    for path in (shared_data / "stac_schemas").rglob("*.json"):
+        schema = json.loads(path.read_text("utf-8"))
+        if isinstance(schema, dict) and "$id" in schema:
+            validator.schema_cache[schema["$id"].rstrip("#")] = schema
+    # Not at hand, and not needed: our reference systems are EPSG codes.
+    validator.schema_cache["https://proj.org/schemas/v0.7/projjson.schema.json"] = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+    }
+    document = sentinel2(series, tmp_path).describe()
+    validated = pystac.Collection.from_dict(document).validate(validator=validator)
+    assert len(validated) == 1 + len(document["stac_extensions"])
+
+
+def test_description_tells_what_cubes_hold(series: str, tmp_path: Path) -> None:
+    bands = sentinel2(series, tmp_path).describe()["summaries"]["bands"]
+    assert {(b["data_type"], b["nodata"]) for b in bands} == {("uint16", 65535)}
 
 
 def test_description_is_understood_by_the_client(series: str, tmp_path: Path) -> None:

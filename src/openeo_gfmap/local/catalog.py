@@ -12,7 +12,6 @@ import numpy as np
 
 from . import sentinel2
 from .errors import OpenEOError
-from .rasters import open_raster
 from .stac_api import ApiSource
 from .stac_bands import GenericProfile, describe_bands
 from .stac_describe import collection_document
@@ -243,7 +242,7 @@ def collection_from_stac(url_or_path: str, bands: Sequence[str] | None = None) -
         source=source,
         profile=GenericProfile(),
         title=str(document.get("title") or ""),
-        description=str(document.get("description") or f"STAC items of {url_or_path}."),
+        description=str(document.get("description") or "Items of a STAC source."),
         extent=document.get("extent"),
         license=str(document.get("license") or "other"),
     )
@@ -300,6 +299,7 @@ def _sentinel2(place: str, archive_dir: Path) -> Collection:
         source: Source = SimulatedArchive(archive_dir)
     else:
         source, _ = _open_source(place)
+    where = place.split("?", maxsplit=1)[0] if is_url(place) else "files on this machine"
     what = "Sentinel-2 L2A surface reflectance, scene classification, aerosol and water vapour"
     return Collection(
         id=SENTINEL2_L2A,
@@ -312,7 +312,7 @@ def _sentinel2(place: str, archive_dir: Path) -> Collection:
             f"Simulated {what}: made up by a generator on this machine, for any place and date. "
             "No satellite has seen these pixels; use them to try out and to test."
             if simulated
-            else f"{what}, read from {place}. Reflectances x 10000, with the offset of processing "
+            else f"{what}, read from {where}. Reflectances x 10000, with the offset of processing "
             "baseline 04.00 and later taken off and clipped at 0."
         ),
         stated_type=_SENTINEL2_TYPE,
@@ -364,6 +364,9 @@ def _completed(
     bands: Sequence[BandInfo], items: Sequence[Mapping[str, Any]]
 ) -> tuple[BandInfo, ...]:
     """Add dtype, nodata and resolution from a file's header where the metadata lack them."""
+    # Imported late: GDAL is not needed to say which collections there are.
+    from .rasters import open_raster  # noqa: PLC0415
+
     names = tuple(band.name for band in bands)
     examples: dict[str, BandAsset] = {}
     for item in items:

@@ -24,6 +24,9 @@ from .stac_source import BandAsset
 __all__ = ["BlockSource", "GdalRaster", "OpenRaster", "RasterHeader", "gdal_options", "open_raster"]
 
 _MIN_SIDE = 256  # px: blocks smaller than this are read several at once
+# Where Planetary Computer keeps Sentinel-2: GDAL fetches a free token for each file. For its other
+# collections set VSICURL_PC_URL_SIGNING=YES in the environment.
+_PLANETARY_COMPUTER = "https://sentinel2l2a01.blob.core.windows.net/"
 _S3_BUCKET_ENDPOINTS = {"eodata": "eodata.dataspace.copernicus.eu"}
 
 
@@ -95,6 +98,8 @@ def gdal_options(href: str) -> Mapping[str, Any]:
         "VSI_CACHE": True,
         "VSI_CACHE_SIZE": 4 * 2**20,
     }
+    if href.startswith(_PLANETARY_COMPUTER) and "?" not in href:
+        options["VSICURL_PC_URL_SIGNING"] = True
     endpoint = _S3_BUCKET_ENDPOINTS.get(href.removeprefix("s3://").split("/")[0])
     if href.startswith("s3://") and endpoint and "AWS_S3_ENDPOINT" not in os.environ:
         options.update(AWS_S3_ENDPOINT=endpoint, AWS_VIRTUAL_HOSTING=False)

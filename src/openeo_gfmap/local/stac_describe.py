@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ def collection_document(collection: Collection) -> dict[str, Any]:
     bbox, interval = _extent(collection)
     sentinel2 = isinstance(collection.profile, Sentinel2Profile)
     summaries: dict[str, Any] = {
-        "bands": [_band(band) for band in collection.band_infos],
+        "bands": [_band(band, collection) for band in collection.band_infos],
         # Clients written for STAC 1.0 look here.
         "eo:bands": [_eo_band(band) for band in collection.band_infos],
     }
@@ -90,12 +89,14 @@ def _extent(collection: Collection) -> tuple[list[float], list[str | None]]:
     return [-180.0, -90.0, 180.0, 90.0], [None, None]
 
 
-def _band(band: BandInfo) -> dict[str, Any]:
+def _band(band: BandInfo, collection: Collection) -> dict[str, Any]:
+    # What a cube holds, which need not be what the files hold.
+    dtype, nodata = collection.cube_type([band.name])
     fields: dict[str, Any] = {
         "name": band.name,
         "description": band.description,
-        "data_type": band.dtype,
-        "nodata": _json_number(band.nodata),
+        "data_type": dtype.name,
+        "nodata": "nan" if nodata is None else nodata,
         "gsd": band.resolution,
         "eo:common_name": band.common_name,
         "eo:center_wavelength": band.center_wavelength,
@@ -108,13 +109,6 @@ def _band(band: BandInfo) -> dict[str, Any]:
             {"value": value, "name": name} for value, name in SCL_CLASSES.items()
         ]
     return {key: value for key, value in fields.items() if value not in (None, "")}
-
-
-def _json_number(value: float | None) -> float | str | None:
-    """Return a nodata value as STAC writes it: JSON has no NaN."""
-    if value is None or math.isfinite(value):
-        return value
-    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
 def _eo_band(band: BandInfo) -> dict[str, Any]:
