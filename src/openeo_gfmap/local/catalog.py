@@ -36,7 +36,7 @@ SIMULATED = "simulated"
 
 # Stored reflectances stay below 32768 and classes below 12, and 0 is a value once the offset is
 # taken off: so missing pixels become 65535, as in the files of the Copernicus back-end.
-_SENTINEL2_TYPE = ("uint16", 65535.0)
+_SENTINEL2_TYPE = ("uint16", 65535)
 _SENTINEL2_LICENSE = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
 
 # Properties that back-ends filter by under another name than the item's own.
@@ -61,6 +61,10 @@ class Collection:
         Texts of the collection document.
     stated_type
         dtype and nodata of cubes where the collection fixes them; None derives them from bands.
+    extent
+        STAC extent as the source states it; None: that of the items, or of the mission.
+    license, license_url
+        SPDX identifier or ``"other"``, and where the text is.
     """
 
     id: str
