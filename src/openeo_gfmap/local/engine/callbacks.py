@@ -41,6 +41,7 @@ class BoundCallback:
         self._env = env
 
     def __call__(self, **parameters: Any) -> Any:
+        """Evaluate the callback with parameters by name."""
         return evaluate_callback(self.graph, {**self._outer, **parameters}, self._env)
 
 
@@ -57,6 +58,7 @@ class Predicate:
         self._graph = graph
 
     def __call__(self, value: Any) -> bool:
+        """Whether the callback holds for a value; null counts as false."""
         result = evaluate_callback(self._graph, {"value": value, "x": value}, None)
         return result is not None and bool(np.all(result))
 

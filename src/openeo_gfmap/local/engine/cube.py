@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-__all__ = ["Array", "Cube", "align", "crop", "hide", "select"]
+from ..errors import OpenEOError
+
+__all__ = ["Array", "Cube", "align", "crop", "hide", "placed", "select"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Cube:
     def missing(self) -> np.ndarray[Any, Any]:
         """Boolean array, True where a pixel is missing."""
         if np.issubdtype(self.data.dtype, np.floating):
-            return np.isnan(self.data)
+            return np.asarray(np.isnan(self.data))
         if self.nodata is None:
             return np.zeros(self.data.shape, dtype=bool)
         return np.asarray(self.data == self.nodata)
@@ -66,6 +68,16 @@ class Cube:
         if self.nodata is not None:
             values[self.data == self.nodata] = np.nan
         return replace(self, data=values, nodata=None)
+
+
+def placed(cube: Cube) -> GeoBox:
+    """Return the pixel grid of a cube that must have one."""
+    if cube.geobox is None:
+        raise OpenEOError(
+            "DimensionMissing",
+            f"The cube has the dimensions {', '.join(cube.dims)}; x and y are needed.",
+        )
+    return cube.geobox
 
 
 def crop(cube: Cube, box: GeoBox) -> Cube:

@@ -59,7 +59,7 @@ class Evaluation:
             for demand in demands.get(id, ()):
                 values[id, demand] = self._value(call, demand, window, loaded, values)
                 for name, need in rule_of(call).inputs(call, demand, window).items():
-                    key = (call.refs[name], need)
+                    key = (call.ref(name), need)
                     uses[key] -= 1
                     if not uses[key]:
                         del values[key]  # so that a long chain holds two cubes, not all
@@ -73,7 +73,7 @@ class Evaluation:
             call = self.plan.calls[id]
             for demand in wanted:
                 needs = rule_of(call).inputs(call, demand, window)
-                uses.update((call.refs[name], need) for name, need in needs.items())
+                uses.update((call.ref(name), need) for name, need in needs.items())
         return uses
 
     def _value(
@@ -88,7 +88,8 @@ class Evaluation:
         if id in loaded and demand.box is not None:
             return loaded[id].serve(demand.bands or self.plan.loads[id].bands, demand.box)
         needs = rule_of(call).inputs(call, demand, window)
-        scope = Scope(self.env, call, window, demand)
+        aside = {key: values[call.ref(key), need] for key, need in needs.items() if ":" in key}
+        scope = Scope(self.env, call, window, demand, aside)
         args = {
             name: BoundCallback(value, {}, scope) if isinstance(value, ProcessGraph) else value
             for name, value in call.args.items()
@@ -97,10 +98,10 @@ class Evaluation:
             args[name] = values[ref, needs[name]] if name in needs else None
         try:
             value = call_process(call.process, args, scope)
+            return _fitted(value, demand) if isinstance(value, Cube) else value
         except OpenEOError as error:
             # The node of the outer graph tells the user more than one inside a callback.
             raise OpenEOError(error.code, error.message, status=error.status, node=id) from error
-        return _fitted(value, demand) if isinstance(value, Cube) else value
 
 
 def _fitted(cube: Cube, demand: Demand) -> Cube:
@@ -109,7 +110,12 @@ def _fitted(cube: Cube, demand: Demand) -> Cube:
         cube = crop(cube, demand.box)
     if demand.bands is not None and "bands" in cube.dims:
         have = cube.labels["bands"]
-        if not set(demand.bands) <= set(have.tolist()):
-            return cube
+        lacking = set(demand.bands) - set(have.tolist())
+        if lacking:
+            raise OpenEOError(
+                "ProcessParameterInvalid",
+                f"The bands {', '.join(sorted(lacking))} are needed, but a process gave only "
+                f"{', '.join(have.tolist()) or 'none'}.",
+            )
         cube = select(cube, "bands", np.asarray(demand.bands, dtype=str))
     return cube

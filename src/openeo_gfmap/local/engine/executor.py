@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,11 @@ def _search(plan: Plan, windows: Sequence[Window], env: Env) -> dict[str, list[S
             break
         demands = plan.demands(Demand(window.box), window)
         for id in plan.loads:
-            boxed = [d for d in demands.get(id, ()) if d.box is not None]
-            if boxed:
-                box = boxed[0].box
-                for demand in boxed[1:]:
-                    box = wider(box, demand.box)
-                wanted[id].append(Demand(box, interval=union_of([d.interval for d in boxed])))
+            mine = demands.get(id, [])
+            boxes = [d.box for d in mine if d.box is not None]
+            if boxes:
+                interval = union_of([d.interval for d in mine])
+                wanted[id].append(Demand(reduce(wider, boxes), interval=interval))
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     found: dict[str, list[Scene]] = {}
     for id, spec in plan.loads.items():

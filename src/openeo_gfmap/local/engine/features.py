@@ -162,7 +162,6 @@ def read_features(path: Path, format: str) -> Features:
     """
     import geopandas as gpd  # noqa: PLC0415  (slow to import, and not every graph has vectors)
     import pyarrow as pa  # noqa: PLC0415
-    from pyogrio.errors import DataSourceError  # noqa: PLC0415
 
     kind = format.lower()
     try:
@@ -172,7 +171,12 @@ def read_features(path: Path, format: str) -> Features:
             return Features.parse(json.loads(path.read_text(encoding="utf-8")))
         else:
             frame = gpd.read_file(path)
-    except (ValueError, OSError, pa.ArrowInvalid, DataSourceError) as error:
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        pa.ArrowInvalid,
+    ) as error:  # GDAL's are RuntimeErrors
         raise _invalid(f"{path.name} cannot be read as {format}: {error}") from error
     crs = crs_name(frame.crs.to_wkt()) if frame.crs else "EPSG:4326"
     columns = frame.drop(columns=frame.geometry.name)

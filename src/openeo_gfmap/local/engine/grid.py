@@ -17,7 +17,7 @@ from pyproj.exceptions import CRSError
 from ...tiling import utm_epsg
 from ..errors import OpenEOError
 
-__all__ = ["Bounds", "Extent", "Grid", "crs_name", "is_utm", "utm_of"]
+__all__ = ["Bounds", "Extent", "Grid", "crs_name", "extent_of", "is_utm", "utm_of"]
 
 Bounds = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax."""
@@ -141,6 +141,12 @@ class Grid:
         back = self.box(column, row, 1, 1).transform
         slack = _TOLERANCE * self.resolution
         return abs(back.c - box.transform.c) < slack and abs(back.f - box.transform.f) < slack
+
+
+def extent_of(box: GeoBox) -> Extent:
+    """Return the rectangle that a box of pixels covers."""
+    xmin, ymin, xmax, ymax = box.boundingbox.bbox
+    return Extent((xmin, ymin, xmax, ymax), crs_name(box.crs))
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from ..stac_source import Area, Scene
 from .cube import Cube, crop, select
-from .grid import Bounds, Extent, Grid, crs_name
+from .grid import Grid, crs_name, extent_of
 from .plan import Demand, Interval, LoadSpec, Window
 
 __all__ = ["Loaded", "PixelReader", "area_of", "find_scenes", "load_window", "wider"]
@@ -153,10 +153,10 @@ def find_scenes(
 
 def area_of(boxes: Sequence[GeoBox]) -> Area:
     """Return the WGS84 bounds of boxes on one grid."""
-    bounds: list[Bounds] = [tuple(b.boundingbox.bbox) for b in boxes]
-    low = (min(b[0] for b in bounds), min(b[1] for b in bounds))
-    high = (max(b[2] for b in bounds), max(b[3] for b in bounds))
-    return Extent((*low, *high), crs_name(boxes[0].crs)).to("EPSG:4326").bounds
+    extent = extent_of(boxes[0])
+    for box in boxes[1:]:
+        extent = extent.union(extent_of(box))
+    return extent.to("EPSG:4326").bounds
 
 
 def wider(a: GeoBox, b: GeoBox) -> GeoBox:

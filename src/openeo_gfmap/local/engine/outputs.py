@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from ..errors import OpenEOError
 from .cube import Cube, align, hide, select
 from .features import Features
-from .grid import Grid
+from .grid import Extent, Grid
 from .plan import CubeMeta, Plan, TableMeta, Window
 from .result import ResultAsset
 from .vector import VectorCube
@@ -33,7 +34,7 @@ class Output(Protocol):
     """
 
     def windows(self) -> list[Window]:
-        """The windows, in the order of the result."""
+        """Return the windows, in the order of the result."""
         ...
 
     def keep(self, window: Window, value: Any) -> Any:
@@ -144,7 +145,7 @@ class DenseFile:
         box, grid = self.box, self.meta.grid
         edge = _tile_edge(self.meta, self.memory)
         column, row = grid.position(box)
-        tiles = []
+        tiles: list[Window] = []
         for top in range(0, box.shape[0], edge):
             for left in range(0, box.shape[1], edge):
                 height = min(edge, box.shape[0] - top)
@@ -193,7 +194,7 @@ class DenseFile:
         cube = self._whole
         if self._seen is not None and not self.meta.periods and not self._seen.all():
             cube = select(cube, "t", cube.labels["t"][self._seen])
-        assets = _RASTER_WRITERS[self.format](self.out_dir, self.name, cube)
+        assets: list[ResultAsset] = _RASTER_WRITERS[self.format](self.out_dir, self.name, cube)
         self._whole = None
         self._store = None
         return assets
@@ -266,9 +267,7 @@ class ValueFile:
     value: Any = None
 
     def windows(self) -> list[Window]:
-        """A single window without pixels."""
-        from .grid import Extent  # noqa: PLC0415
-
+        """Return a single window without pixels."""
         return [Window(0, None, Extent((0.0, 0.0, 0.0, 0.0)))]
 
     def keep(self, window: Window, value: Any) -> Any:
@@ -287,7 +286,7 @@ class ValueFile:
         return [finish(ResultAsset(self.path.name, "application/json"), self.path)]
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:  # noqa: PLR0911 - one return per kind of value
     """Return plain JSON types: arrays become lists, NaN null, dates RFC 3339."""
     if isinstance(value, Features):
         return {"type": "FeatureCollection", "features": len(value)}
@@ -363,25 +362,15 @@ def _tile_edge(meta: CubeMeta, memory: int) -> int:
 
 
 def _feature_names(features: Features, property: Any, prefix: str) -> list[str]:
-    if property is None:
-        return [f"{_safe(prefix)}_{i}" for i in range(len(features))]
-    names = []
-    for i, properties in enumerate(features.properties):
-        if properties.get(property) is None:
-            raise OpenEOError(
-                "FormatArgumentInvalid",
-                f"feature_id_property {property!r}: feature {i} has no such property; it has "
-                f"{', '.join(properties) or 'none'}.",
-            )
-        names.append(_safe(f"{prefix}_{properties[property]}"))
-    double = sorted({n for n in names if names.count(n) > 1})
-    if double:
-        raise OpenEOError(
-            "FormatArgumentInvalid",
-            f"feature_id_property {property!r} does not tell features apart: {', '.join(double[:5])} "
-            "would each be several files. Use a property with a different value per feature.",
-        )
-    return names
+    """Return a file name per feature: by a property's value, by its index without one.
+
+    Features that share a value get their index, too, so that no file is written over another.
+    """
+    ids = [p.get(property) for p in features.properties] if property is not None else []
+    ids += [None] * (len(features) - len(ids))
+    names = [_safe(f"{prefix}_{i if id is None else id}") for i, id in enumerate(ids)]
+    count = Counter(name.lower() for name in names)  # some file systems ignore case
+    return [n if count[n.lower()] == 1 else f"{n}_{i}" for i, n in enumerate(names)]
 
 
 def _safe(name: str) -> str:

@@ -241,6 +241,10 @@ class Call:
     refs: Mapping[str, str]
     meta: Meta | None = None
 
+    def ref(self, key: str) -> str:
+        """Return the node that a key of the rule's ``inputs`` asks for."""
+        return self.refs[key.partition(":")[0]]
+
     def cube(self, name: str = "data") -> CubeMeta:
         """Return the metadata of a raster cube argument."""
         value = self.args[name]
@@ -316,12 +320,15 @@ class Scope:
         The window; None for values that do not depend on one.
     demand
         What is wanted of the result.
+    aside
+        Further cuts of cube arguments, by the keys that the rule's ``inputs`` gave them.
     """
 
     env: Env
     call: Call | None = None
     window: Window | None = None
     demand: Demand | None = None
+    aside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def same_meta(call: Call, context: PlanContext) -> Meta:
@@ -350,7 +357,8 @@ class Rule:
         arguments that can never work.
     inputs
         Backward: the demand on each cube argument, by parameter name; an argument left out is
-        not evaluated and comes as None.
+        not evaluated and comes as None. A key ``"name:aside"`` asks for a second cut of the
+        argument ``name``, which comes in :attr:`Scope.aside`.
     extent
         The place a process narrows its data to, which decides what its sources must hold.
     load
@@ -413,7 +421,7 @@ class Plan:
             known.append(wanted)
             call = self.calls[id]
             for name, need in rule_of(call).inputs(call, wanted, window).items():
-                todo.append((call.refs[name], need))
+                todo.append((call.ref(name), need))
         return found
 
 

@@ -113,7 +113,7 @@ class _Planner:
     def _extents(self) -> dict[str, tuple[Extent, ...]]:
         """Find for each node on pixels where its consumers look, walking from the result back."""
         reach: dict[str, tuple[Extent, ...]] = {}
-        for node in reversed(self.graph.nodes.values()):
+        for node in reversed(list(self.graph.nodes.values())):
             if node.id not in self.pixels or node.id in self.failed:
                 continue
             try:

@@ -242,4 +242,6 @@ def _docstring(function: Callable[..., Any]) -> tuple[str, str, dict[str, str], 
         r"^(\w+)[^\n]*\n((?:[ \t]+[^\n]*\n?|\n)*)", sections.get("Parameters", ""), re.MULTILINE
     ):
         parameters[name] = inspect.cleandoc(described)
-    return summary, body.strip(), parameters, inspect.cleandoc(sections.get("Returns", ""))
+    # Under "Returns" the first line names the type; the text is indented below it.
+    returned = re.sub(r"^\S[^\n]*\n(?=[ \t])", "", sections.get("Returns", "").lstrip("\n"))
+    return summary, body.strip(), parameters, inspect.cleandoc(returned)

@@ -17,7 +17,7 @@ from ..plan import SOMEWHERE, Call, CubeMeta, Demand, PlanContext, Rule, Unknown
 from ..registry import CubeData, Geometries, Object, Text, process
 from .load import BandNames, TemporalExtent, parse_interval
 
-_PLACEHOLDER = {
+PLACEHOLDER = {
     "type": "Polygon",
     "coordinates": [[[3.0, 45.0], [3.01, 45.0], [3.01, 45.01], [3.0, 45.01], [3.0, 45.0]]],
 }
@@ -125,7 +125,7 @@ def _spatial_extent(call: Call) -> Extent:
 def _filter_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
     features = features_of(call, "geometries")
     if features is None:
-        features = Features.parse(_PLACEHOLDER)
+        features = Features.parse(PLACEHOLDER)
     return call.cube().patch(features=features, extent=features.extent)
 
 

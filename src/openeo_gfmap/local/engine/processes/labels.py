@@ -26,7 +26,7 @@ _SPATIAL = ("y", "x")
 
 def _rename_labels_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
-    dimension = _dimension(call, meta)
+    dimension = existing(call, meta)
     if dimension != "bands":
         return (
             meta.patch(time=f"{meta.time}/{call.node.id}", periods=True)
@@ -70,7 +70,7 @@ def _renamed(call: Call, bands: tuple[str, ...]) -> list[str]:
 
 def _rename_labels_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
     have = call.cube().bands
-    dimension = _dimension(call, call.cube())
+    dimension = existing(call, call.cube())
     if dimension == "t":
         return {"data": demand.patch(interval=(None, None))}
     if dimension != "bands" or demand.bands is None:
@@ -120,7 +120,8 @@ def rename_labels(
     return data.with_data(data.data, labels={**data.labels, dimension: values})
 
 
-def _dimension(call: Call, meta: CubeMeta, name: str = "dimension") -> str:
+def existing(call: Call, meta: CubeMeta, name: str = "dimension") -> str:
+    """Return the name of a dimension that an argument gives and the cube has."""
     dimension = str(call.args[name])
     if dimension not in meta.dims:
         raise OpenEOError(
@@ -143,16 +144,17 @@ def dims_in_order(dims: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(dims, key=lambda d: rank.get(d, 2)))
 
 
-def _not_spatial(call: Call, dimension: str, name: str = "dimension") -> None:
+def not_spatial(call: Call, dimension: str, name: str = "dimension") -> None:
+    """Refuse x and y, which windows cut."""
     if dimension in _SPATIAL:
         raise call.invalid(name, "cannot be x or y; use aggregate_spatial or resample_spatial")
 
 
 def _rename_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
-    source, target = _dimension(call, meta, "source"), str(call.args["target"])
+    source, target = existing(call, meta, "source"), str(call.args["target"])
     for value, name in ((source, "source"), (target, "target")):
-        _not_spatial(call, value, name)
+        not_spatial(call, value, name)
     if target in meta.dims:
         raise OpenEOError(
             "DimensionExists",
@@ -242,8 +244,8 @@ def add_dimension(data: CubeData, name: Text, label: AnyValue, type: Text = "oth
 
 def _drop_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
-    name = _dimension(call, meta, "name")
-    _not_spatial(call, name, "name")
+    name = existing(call, meta, "name")
+    not_spatial(call, name, "name")
     if name == "bands" and meta.bands is not None and len(meta.bands) != 1:
         raise OpenEOError(
             "DimensionLabelCountMismatch",
@@ -294,7 +296,7 @@ def drop_dimension(data: CubeData, name: Text) -> CubeData:
 
 def _dimension_labels_meta(call: Call, context: PlanContext) -> Any:
     meta = call.cube()
-    dimension = _dimension(call, meta)
+    dimension = existing(call, meta)
     if dimension != "bands":
         raise call.invalid("dimension", "must be 'bands': other labels are known to a run only")
     return list(meta.bands) if meta.bands is not None else Unknown()

@@ -134,7 +134,7 @@ def _bands(collection: Any, wanted: Sequence[str] | None, call: Call) -> tuple[s
     return names
 
 
-def _native_grid(
+def _native_grid(  # noqa: PLR0917
     collection: Any,
     bands: Sequence[str],
     extent: Extent,

@@ -104,8 +104,9 @@ def merge_cubes(
     CubeData
         The joined cube.
     """
-    if cube1 is None or cube2 is None:  # the other's bands were not asked for
-        return cube1 if cube2 is None else cube2
+    asked_for = [c for c in (cube1, cube2) if c is not None]
+    if len(asked_for) == 1:  # the plan found that nothing is wanted of the other
+        return asked_for[0]
     one, two = align([cube1, cube2])
     dims = dims_in_order(tuple(dict.fromkeys((*one.dims, *two.dims))))
     labels = {d: _united(d, one, two) for d in dims if d in one.labels or d in two.labels}

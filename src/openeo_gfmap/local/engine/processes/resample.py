@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from ...errors import OpenEOError
 from ..cube import Cube, align
-from ..grid import Extent, Grid, crs_name
+from ..grid import Grid, crs_name, extent_of
 from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window, same_meta
 from ..registry import CubeData, Schema, Text, process
 from ..resampling import SourceGrid, method_of, pixel_map, warp
@@ -55,8 +55,7 @@ def source_box(meta: CubeMeta, box: GeoBox | None, method: str) -> GeoBox | None
     """Return the pixels of a cube that a box of another grid is made from."""
     if box is None or meta.grid.holds(box):
         return box
-    extent = Extent(tuple(box.boundingbox.bbox), crs_name(box.crs))
-    cover = meta.grid.cover(extent)
+    cover = meta.grid.cover(extent_of(box))
     if method == "near":
         return cover.pad(1)
     ratio = (
@@ -139,7 +138,7 @@ def onto(cube: Cube, box: GeoBox, method: str) -> Cube:
     if Grid(crs_name(have.crs), have.transform.a, (have.transform.c, have.transform.f)).holds(box):
         return cube
     (ready,) = align([cube], room=True)
-    grid = SourceGrid(crs_name(have.crs), have.transform, tuple(have.shape))
+    grid = SourceGrid(crs_name(have.crs), have.transform, (have.shape[0], have.shape[1]))
     missing = float("nan") if ready.nodata is None else ready.nodata
     planes = ready.data.reshape(-1, *have.shape)
     if method == "near":
