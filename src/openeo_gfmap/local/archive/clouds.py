@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from .grid import CELL_SIZE, Cell
 from .landscape import WORLD_SCALE, world_plane
-from .noise import fractal, mix, uniform
+from .noise import block_mean, fractal, mix, uniform
 from .orbits import Acquisition
 
 __all__ = ["Sky", "cloud_share", "skies"]
@@ -44,6 +44,11 @@ class Sky:
     cloud: Floats | None
     cirrus: Floats | None
     shadow: Floats | None
+
+    def coarsened(self, factor: int) -> Sky:
+        """Return means of blocks of factor x factor pixels."""
+        fields = (self.cloud, self.cirrus, self.shadow)
+        return Sky(*(None if each is None else block_mean(each, factor) for each in fields))
 
 
 def skies(cell: Cell, passes: Sequence[Acquisition], latitude: float) -> list[Sky]:

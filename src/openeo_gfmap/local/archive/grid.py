@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,7 @@ class Cell:
     @property
     def corners(self) -> tuple[Floats, Floats]:
         """Longitudes and latitudes of the corners, each [[NW, NE], [SW, SE]]."""
-        west, south, east, north = self.bounds
-        lon, lat = _to_lonlat(self.epsg).transform([west, east] * 2, [north] * 2 + [south] * 2)
-        return np.reshape(lon, (2, 2)), np.reshape(lat, (2, 2))
+        return _corners(self)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -88,6 +86,16 @@ def cells_within(epsg: int, bounds: tuple[float, float, float, float]) -> Iterat
 @cache
 def _to_lonlat(epsg: int) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
+
+
+@lru_cache(maxsize=1024)  # every item of a cell asks again
+def _corners(cell: Cell) -> tuple[Floats, Floats]:
+    west, south, east, north = cell.bounds
+    lon, lat = _to_lonlat(cell.epsg).transform([west, east] * 2, [north] * 2 + [south] * 2)
+    corners = np.reshape(lon, (2, 2)), np.reshape(lat, (2, 2))
+    for each in corners:
+        each.setflags(write=False)
+    return corners
 
 
 def _false_northing(epsg: int) -> int:

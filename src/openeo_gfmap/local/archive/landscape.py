@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyproj
 from scipy import sparse
 
 from .grid import Cell
-from .noise import fractal, mix, smooth, uniform
+from .noise import block_mean, fractal, mix, smooth, uniform
 
 __all__ = ["WORLD_SCALE", "Kind", "Landscape", "landscape", "world_plane"]
 
@@ -73,9 +74,13 @@ class Landscape:
 
 def world_plane(epsg: int, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """World coordinates of projected coordinates: Mercator, in metres at 50 degrees."""
-    transformer = pyproj.Transformer.from_crs(epsg, 3857, always_xy=True)
-    easting, northing = transformer.transform(x, y)
+    easting, northing = _to_mercator(epsg).transform(x, y)
     return np.asarray(easting) * WORLD_SCALE, np.asarray(northing) * WORLD_SCALE
+
+
+@cache
+def _to_mercator(epsg: int) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(epsg, 3857, always_xy=True)
 
 
 def landscape(cell: Cell) -> Landscape:
@@ -86,7 +91,7 @@ def landscape(cell: Cell) -> Landscape:
     kinds = kind.ravel()[first]
 
     mixing = {r: _mixing(index.reshape(x.shape), len(keys), r // _SAMPLE) for r in (10, 20, 60)}
-    textures = {r: _block_mean(texture, r // _SAMPLE).astype(np.float32) for r in (10, 20, 60)}
+    textures = {r: block_mean(texture, r // _SAMPLE).astype(np.float32) for r in (10, 20, 60)}
     return Landscape(kinds, keys, mixing, textures)
 
 
@@ -263,9 +268,3 @@ def _mixing(index: np.ndarray[Any, Any], surfaces: int, factor: int) -> sparse.c
         (share, (pixel.ravel(), index.ravel())), shape=(rows * rows, surfaces)
     )
     return matrix.tocsr()  # sums the samples of one surface in one pixel
-
-
-def _block_mean(values: Floats, factor: int) -> Floats:
-    rows = values.shape[0] // factor
-    result: Floats = values.reshape(rows, factor, rows, factor).mean(axis=(1, 3))
-    return result

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Hashes", "fractal", "grain", "mix", "smooth", "uniform"]
+__all__ = ["Hashes", "block_mean", "fractal", "grain", "mix", "smooth", "uniform"]
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -116,3 +116,13 @@ def grain(size: int = 512) -> np.ndarray[Any, np.dtype[np.float32]]:
     table = np.tile(table, (2, 2))
     table.setflags(write=False)
     return table
+
+
+def block_mean(values: Floats, factor: int) -> Floats:
+    """Means of blocks of factor x factor pixels of a (rows, columns) array."""
+    if factor == 1:
+        return values
+    # Adding strided slices is several times as fast as a mean over two axes.
+    total = sum(values[i::factor, j::factor] for i in range(factor) for j in range(factor))
+    result: Floats = np.asarray(total) * values.dtype.type(1 / factor**2)
+    return result

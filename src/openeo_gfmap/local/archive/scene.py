@@ -12,7 +12,7 @@ import numpy as np
 from .clouds import Sky, skies
 from .grid import CELL_SIZE, Cell
 from .landscape import Kind, Landscape, landscape
-from .noise import grain, mix
+from .noise import block_mean, grain, mix
 from .orbits import Acquisition, swath_margin
 from .phenology import BANDS, reflectances
 
@@ -120,11 +120,12 @@ def _picture(
     water: np.ndarray[Any, np.dtype[np.bool_]],
 ) -> Picture:
     covered = _covered(cell, each)
-    classes = _classes(ground, sky, water)
+    skies_at = {resolution: sky.coarsened(resolution // 10) for resolution in LAYOUT}
+    classes = _classes(ground, skies_at[20], water)
     bands = {}
     for resolution, names in LAYOUT.items():
         chosen = [BANDS.index(name) for name in names if name in BANDS]
-        light = _through(sky, ground[resolution], chosen, resolution)
+        light = _through(skies_at[resolution], ground[resolution], chosen)
         numbers = _numbers(light, cell, each, resolution)
         if resolution == 20:
             numbers = np.concatenate([numbers, classes[None], _aerosol(each, classes)[None]])
@@ -135,22 +136,18 @@ def _picture(
     return Picture(each, bands)
 
 
-def _through(sky: Sky, ground: Floats, chosen: list[int], resolution: int) -> Floats:
+def _through(sky: Sky, ground: Floats, chosen: list[int]) -> Floats:
     """Reflectance of the ground as seen through the sky."""
     seen = ground
-    factor = resolution // 10
     if sky.shadow is not None:
-        depth = _mean(sky.shadow, factor)
-        seen = seen * (1 - depth * (1 - _SHADE[chosen, None, None]))
+        seen = seen * (1 - sky.shadow * (1 - _SHADE[chosen, None, None]))
     if sky.cirrus is not None:
-        veil = _mean(sky.cirrus, factor)
-        seen = seen + veil * (_CIRRUS[chosen, None, None] - seen)
+        seen = seen + sky.cirrus * (_CIRRUS[chosen, None, None] - seen)
     if sky.cloud is not None:
-        opacity = _mean(sky.cloud, factor)
         # Thick parts are brightest: 1 - exp(-0.9 thickness), from 1 - exp(-3.6 thickness).
-        thick = 1 - np.sqrt(np.sqrt(1 - opacity))
+        thick = 1 - np.sqrt(np.sqrt(1 - sky.cloud))
         bright = _CLOUD[chosen, None, None] * (0.45 + 0.55 * thick)
-        seen = seen + opacity * (bright - seen)
+        seen = seen + sky.cloud * (bright - seen)
     return seen
 
 
@@ -158,8 +155,8 @@ def _numbers(light: Floats, cell: Cell, each: Acquisition, resolution: int) -> N
     """Digital numbers of reflectances, with sensor noise; never 0, which is nodata."""
     rows, columns = light.shape[1:]
     noisy = light * np.float32(10_000) + np.float32(offset_of(each.node_day))
-    for band in range(len(light)):
-        at = int(mix(cell.epsg, cell.column, cell.row, each.key, resolution, band))
+    place = mix(cell.epsg, cell.column, cell.row, each.key, resolution)
+    for band, at in enumerate(mix(place, np.arange(len(light))).tolist()):
         top, left = at % 512, (at >> 9) % 512
         noisy[band] += _SENSOR_NOISE * grain()[top : top + rows, left : left + columns]
     steps = np.rint(noisy / _STEP, out=noisy)
@@ -168,21 +165,20 @@ def _numbers(light: Floats, cell: Cell, each: Acquisition, resolution: int) -> N
 
 def _classes(ground: dict[int, Floats], sky: Sky, water: np.ndarray[Any, Any]) -> Numbers:
     """Scene classification at 20 m (Sentinel-2 L2A class numbers), from what was rendered."""
-    red, near = _mean(ground[10][2], 2), _mean(ground[10][3], 2)
-    green, short = _mean(ground[10][1], 2), ground[20][4]
+    red, near = block_mean(ground[10][2], 2), block_mean(ground[10][3], 2)
+    green, short = block_mean(ground[10][1], 2), ground[20][4]
     ndvi = (near - red) / (near + red)
     classes = np.where(ndvi > 0.4, 4, 5).astype(np.uint16)
     classes[(near < 0.13) & (red < 0.06) & (ndvi <= 0.4)] = 2
     classes[(green - short) / (green + short) > 0.42] = 11
     classes[water] = 6
     if sky.shadow is not None:
-        classes[_mean(sky.shadow, 2) > 0.3] = 3
+        classes[sky.shadow > 0.3] = 3
     if sky.cirrus is not None:
-        classes[_mean(sky.cirrus, 2) > 0.05] = 10
+        classes[sky.cirrus > 0.05] = 10
     if sky.cloud is not None:
-        opacity = _mean(sky.cloud, 2)
-        classes[opacity > 0.1] = 8
-        classes[opacity > 0.6] = 9
+        classes[sky.cloud > 0.1] = 8
+        classes[sky.cloud > 0.6] = 9
     return classes
 
 
@@ -203,11 +199,3 @@ def _covered(cell: Cell, each: Acquisition) -> np.ndarray[Any, np.dtype[np.bool_
     top, bottom = nw + (ne - nw) * step, sw + (se - sw) * step
     covered: np.ndarray[Any, np.dtype[np.bool_]] = top + (bottom - top) * step[:, None] > 0
     return covered
-
-
-def _mean(values: Floats, factor: int) -> Floats:
-    if factor == 1:
-        return values
-    rows, columns = values.shape[0] // factor, values.shape[1] // factor
-    result: Floats = values.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
-    return result
