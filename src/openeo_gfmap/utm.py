@@ -53,7 +53,8 @@ def utm_epsg(lon: ArrayLike, lat: ArrayLike) -> Ints:
 
 def utm_zone(lon: Floats, lat: Floats) -> Ints:
     """UTM zones, 1 to 60, of points that went through `checked_points`, as MGRS has them."""
-    zone = ((lon + 180) // 6).astype(np.int64) + 1
+    # Not (lon + 180) // 6 + 1: just west of 180° the sum rounds up, into a zone 61.
+    zone = (lon // 6).astype(np.int64) + 31
     north = np.flatnonzero(lat >= 56)
     if north.size:
         x, y, z = lon[north], lat[north], zone[north]

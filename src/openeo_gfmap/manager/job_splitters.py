@@ -32,6 +32,7 @@ from h3ronpy import cells_to_string
 from h3ronpy.vector import coordinates_to_cells
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.blocks import map_blocks
 from openeo_gfmap.manager.positions import representative_points
 from openeo_gfmap.manager.s2_cells import MAX_LEVEL, leaf_cells, parent_cells
 from openeo_gfmap.manager.s2_grid import load_s2_grid, load_s2_grid_centroids
@@ -239,7 +240,9 @@ def _h3_cells(gdf: gpd.GeoDataFrame, resolution: int) -> tuple[Ints, NDArray[np.
     resolution = _checked_int("grid_resolution", resolution, 0, _MAX_H3_RESOLUTION)
     lon, lat = representative_points(gdf)
     # Ask for the wanted resolution: the parent of a finer cell is not always the cell here.
-    cells = np.asarray(coordinates_to_cells(lat, lon, resolution))
+    cells = map_blocks(
+        lambda lat, lon: np.asarray(coordinates_to_cells(lat, lon, resolution)), lat, lon
+    )
     codes, present = pd.factorize(cells, sort=True)
     names = np.array(cells_to_string(present).to_pylist(), dtype=object)
     return codes, names
@@ -271,15 +274,15 @@ def _jobs(
     labelled = gdf.copy(deep=False)
     for name, values in columns.items():
         labelled[name] = values[codes]
-    labelled = labelled.take(by_cell)
 
     jobs = []
     stop = 0
     for size in np.bincount(codes, minlength=cells).tolist():
         start, stop = stop, stop + size
         for begin in range(start, stop, max_points):
-            job = labelled.iloc[begin : min(begin + max_points, stop)]
-            jobs.append(job.reset_index(drop=True))  # a copy, so that jobs share no memory
+            job = labelled.take(by_cell[begin : min(begin + max_points, stop)])
+            job.index = pd.RangeIndex(len(job))
+            jobs.append(job)
     return jobs
 
 

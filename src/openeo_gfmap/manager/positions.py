@@ -11,6 +11,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from openeo_gfmap.errors import InputError, InvalidGeometry, MissingCrs
+from openeo_gfmap.manager.blocks import map_blocks
 from openeo_gfmap.utm import normalise_lon
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["representative_points"]
 
-_POINT: Final = 0  # shapely's type id
+_POINT, _POLYGON = 0, 3  # shapely's type ids
 _NAMED_ROWS: Final = 10  # how many rows an error message names
 # Geometries wider than this are looked at in degrees: they may cross the antimeridian.
 _WIDE_DEGREES: Final = 180.0
@@ -59,7 +60,7 @@ def representative_points(gdf: gpd.GeoDataFrame) -> tuple[Floats, Floats]:
         message names the rows.
     """
     geometries, crs = _checked_geometries(gdf)
-    x, y = _centroids(geometries)
+    x, y = map_blocks(_centroids, geometries)
     unusable = ~(np.isfinite(x) & np.isfinite(y))
     if unusable.any():
         raise _unusable_error(geometries, unusable, gdf.index)
@@ -102,12 +103,51 @@ def _checked_geometries(gdf: gpd.GeoDataFrame) -> tuple[Geometries, CRS]:
     return np.asarray(gdf.geometry.array), gdf.crs
 
 
-def _centroids(geometries: Geometries) -> tuple[Floats, Floats]:
-    """Planar centroids; NaN for null and empty geometries."""
-    if not (shapely.get_type_id(geometries) == _POINT).all():
-        with np.errstate(invalid="ignore"):  # coordinates that are NaN are reported by the caller
-            geometries = shapely.centroid(geometries)
-    return shapely.get_x(geometries), shapely.get_y(geometries)
+def _centroids(geometries: Geometries) -> Floats:
+    """Planar centroids, as an array of two rows, x and y.
+
+    NaN for null and empty geometries, and where coordinates are NaN.
+    """
+    kind = shapely.get_type_id(geometries)
+    if (kind == _POINT).all():
+        return _xy(geometries)
+    simple = (kind == _POLYGON) & (shapely.get_num_interior_rings(geometries) == 0)
+    simple &= ~shapely.is_empty(geometries)
+    xy = np.full((2, len(geometries)), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no area, or NaN: left to what follows
+        xy[:, simple] = _ring_centroids(geometries[simple])
+        rest = ~np.isfinite(xy).all(axis=0)
+        xy[:, rest] = _xy(shapely.centroid(geometries[rest]))
+    return xy
+
+
+def _ring_centroids(polygons: Geometries) -> Floats:
+    """Centroids of polygons without holes, three times as fast as one by one.
+
+    The sum over the edges of (p + q) (p x q) / 3 (sum of p x q), with p and q measured from the
+    ring's first corner, as GEOS does it. A ring ends where it began, so that its last corner is
+    the origin: the product with the next ring's first corner, which is zero, does no harm, and
+    all rings can be worked on as one.
+    """
+    count = shapely.get_num_coordinates(polygons)
+    first = np.cumsum(count) - count
+    x, y = np.ascontiguousarray(shapely.get_coordinates(polygons).T)
+    origin_x, origin_y = x[first], y[first]
+    x -= np.repeat(origin_x, count)
+    y -= np.repeat(origin_y, count)
+    cross = x[:-1] * y[1:] - x[1:] * y[:-1]
+    area = 3 * np.add.reduceat(cross, first)
+    centroid_x = np.add.reduceat((x[:-1] + x[1:]) * cross, first) / area
+    centroid_y = np.add.reduceat((y[:-1] + y[1:]) * cross, first) / area
+    return np.stack([centroid_x + origin_x, centroid_y + origin_y])
+
+
+def _xy(points: Geometries) -> Floats:
+    empty = shapely.is_empty(points)
+    if empty.any():  # GEOS refuses to name their coordinates
+        points = points.copy()
+        points[empty] = None
+    return np.stack([shapely.get_x(points), shapely.get_y(points)])
 
 
 def _to_degrees(crs: CRS) -> Transformer | None:

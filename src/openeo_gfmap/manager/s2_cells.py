@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from openeo_gfmap.manager.blocks import map_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -28,7 +30,6 @@ MAX_LEVEL: Final = 30
 _POSITION = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]])
 _TURN = np.array([1, 0, 0, 3])
 _BITS = 5  # levels per look-up: six look-ups make a leaf
-_BLOCK = 1 << 15  # points worked on at once, so that all temporary arrays stay in the cache
 
 
 def leaf_cells(lon: Floats, lat: Floats) -> CellIds:
@@ -44,11 +45,7 @@ def leaf_cells(lon: Floats, lat: Floats) -> CellIds:
     ndarray of uint64
         In ascending order, they follow the Hilbert curve.
     """
-    ids = np.empty(len(lon), dtype=np.uint64)
-    for start in range(0, len(lon), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        ids[block] = _leaf_block(lon[block], lat[block])
-    return ids
+    return map_blocks(_leaf_block, lon, lat)
 
 
 def parent_cells(cells: CellIds, level: int) -> CellIds:
@@ -90,7 +87,10 @@ def _to_leaf_index(u: Floats) -> NDArray[np.int64]:
     """Column or row on a face; the quadratic transform evens out the areas of the cells."""
     root = 0.5 * np.sqrt(1 + 3 * np.abs(u))
     side = np.where(u >= 0, root, 1 - root)
-    return np.clip(np.floor(side * 2**MAX_LEVEL), 0, 2**MAX_LEVEL - 1).astype(np.int64)
+    index: NDArray[np.int64] = np.clip(np.floor(side * 2**MAX_LEVEL), 0, 2**MAX_LEVEL - 1).astype(
+        np.int64
+    )
+    return index
 
 
 @lru_cache(maxsize=1)
