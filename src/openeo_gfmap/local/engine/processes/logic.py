@@ -26,13 +26,13 @@ def _is_number(value: Any) -> bool:
 
 def _equal(x: Any, y: Any, delta: float | None, case_sensitive: bool) -> Any:
     """Compare two present operands; differing types are not equal."""
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+    if isinstance(x, np.ndarray | np.datetime64) or isinstance(y, np.ndarray | np.datetime64):
         return _equal_arrays(x, y, delta)
     if isinstance(x, str) and isinstance(y, str):
         return x == y if case_sensitive else x.casefold() == y.casefold()
     if _is_number(x) and _is_number(y):
         return x == y if delta is None else abs(x - y) <= abs(delta)
-    return type(x) is type(y) and isinstance(x, bool | np.datetime64) and x == y
+    return isinstance(x, bool) and isinstance(y, bool) and x == y
 
 
 def _equal_arrays(x: Any, y: Any, delta: float | None) -> Any:
