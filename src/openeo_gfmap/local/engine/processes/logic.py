@@ -38,7 +38,7 @@ def _equal(x: Any, y: Any, delta: float | None, case_sensitive: bool) -> Any:
 def _equal_arrays(x: Any, y: Any, delta: float | None) -> Any:
     x, y = _with_instants(x, y)
     if delta is None or np.asarray(x).dtype.kind == "M":
-        return np.asarray(x == y)
+        return x == y
     return np.abs(floats(x) - floats(y)) <= abs(delta)
 
 
