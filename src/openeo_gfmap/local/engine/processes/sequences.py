@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cube import Array
 from ..registry import AnyValue, ArrayOf, Boolean, process
-from ..values import Elements, along, is_plain, items, labels_of, missing, pack, plain
+from ..values import Elements, along, is_plain, items, labels_of, pack, plain
 
 __all__ = ["interpolate_gaps"]
 
@@ -182,17 +182,28 @@ def interpolate_gaps(values: NdArray, positions: NdArray) -> NdArray:
     positions
         Ascending positions along axis 0.
     """
-    gaps = missing(values)
-    if len(values) == 0 or not gaps.any():
+    gaps = np.isnan(values)
+    if not gaps.any():
         return values
-    index = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
-    before = np.maximum.accumulate(np.where(gaps, -1, index), axis=0)
-    after = np.minimum.accumulate(np.where(gaps, len(values), index)[::-1], axis=0)[::-1]
-    inside = gaps & (before >= 0) & (after < len(values))
-    where = np.nonzero(inside)
-    low, high = before[where], after[where]
-    weight = (positions[where[0]] - positions[low]) / (positions[high] - positions[low])
     out = values.copy()
-    # Weighted ends, not a slope: infinite neighbours stay infinite.
-    out[where] = values[(low, *where[1:])] * (1 - weight) + values[(high, *where[1:])] * weight
+    places = positions.astype(values.dtype)
+    # One sweep back notes the next value of each pixel, one forth knows the last: a few operations
+    # per date on arrays that fit the caches, instead of gathering by index.
+    after, after_place = np.empty_like(values), np.empty_like(values)
+    known, place = (np.full(values.shape[1:], np.nan, dtype=values.dtype) for _ in range(2))
+    for i in range(len(values) - 1, -1, -1):
+        np.copyto(known, values[i], where=~gaps[i])
+        np.copyto(place, places[i], where=~gaps[i])
+        after[i], after_place[i] = known, place
+    known.fill(np.nan)
+    place.fill(np.nan)
+    with np.errstate(all="ignore"):
+        for i in range(len(values)):
+            np.copyto(known, values[i], where=~gaps[i])
+            np.copyto(place, places[i], where=~gaps[i])
+            weight = (places[i] - place) / (after_place[i] - place)
+            # Weighted ends, not a slope: infinite neighbours stay infinite. At the ends of the
+            # series one neighbour is NaN, and so is the result.
+            filled = known * (1 - weight) + after[i] * weight
+            out[i] = np.where(gaps[i], filled, out[i])
     return out
