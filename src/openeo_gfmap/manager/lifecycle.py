@@ -429,12 +429,13 @@ class Process(_Action):
 Action: TypeAlias = Create | Search | Start | Poll | Fetch | Process
 
 #: What a job needs next; also the states in which it has been made, or may have been.
-_NEXT: Mapping[JobStatus, type[Search | Start | Poll | Fetch]] = {
+_NEXT: Mapping[JobStatus, type[Search | Start | Poll | Fetch | Process]] = {
     _S.CREATING: Search,
     _S.CREATED: Start,
     _S.QUEUED: Poll,
     _S.RUNNING: Poll,
     _S.DOWNLOADING: Fetch,
+    _S.POSTPROCESSING: Process,
 }
 
 
@@ -481,18 +482,14 @@ def plan(jobs: Iterable[Job], limits: Limits) -> list[Action]:
             if room[backend] > 0:
                 room[backend] -= 1
                 actions.append(Create(job, backend))
-        elif job.status is JobStatus.POSTPROCESSING:
-            actions.append(Process(job))  # needs no back-end: the files are here
-        elif job.status in _NEXT and job.backend in room and not limits.stopping:
-            actions.append(_NEXT[job.status](job))
+        elif job.status in _NEXT and job.backend in room:
+            action = _NEXT[job.status]
+            if action is Process or not limits.stopping:
+                actions.append(action(job))
     return actions
 
 
-_MADE = frozenset(_NEXT) - {_S.CREATING} | {
-    _S.POSTPROCESSING,
-    _S.FINISHED,
-    _S.POSTPROCESSING_ERROR,
-}
+_MADE = frozenset(_NEXT) - {_S.CREATING} | {_S.FINISHED, _S.POSTPROCESSING_ERROR}
 
 
 def validate_state(jobs: Iterable[Job], limits: Limits) -> None:

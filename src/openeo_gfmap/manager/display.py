@@ -1,0 +1,186 @@
+"""What the user sees of a run: a live table on a terminal, a calm log line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from openeo_gfmap.manager import _log
+from openeo_gfmap.manager.lifecycle import FINAL, JobStatus
+
+__all__ = ["Display", "LogDisplay", "Progress", "TerminalDisplay", "make_display"]
+
+_STYLES: Mapping[JobStatus, str] = {
+    JobStatus.FINISHED: "green",
+    JobStatus.ERROR: "red",
+    JobStatus.START_FAILED: "red",
+    JobStatus.POSTPROCESSING_ERROR: "red",
+    JobStatus.CANCELED: "yellow",
+    JobStatus.RUNNING: "cyan",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A moment of a run.
+
+    Attributes
+    ----------
+    counts
+        Number of jobs in each state that occurs.
+    samples
+        Samples in the catalogue.
+    new_samples, new_jobs
+        Of these, what this run has brought: samples, and jobs in a final state.
+    seconds
+        Since the run began.
+    message
+        What the user should know now; empty for nothing.
+    """
+
+    counts: Mapping[JobStatus, int] = field(default_factory=dict)
+    samples: int = 0
+    new_samples: int = 0
+    new_jobs: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+    @property
+    def jobs(self) -> int:
+        """All jobs."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """Jobs in a final state."""
+        return sum(count for status, count in self.counts.items() if status in FINAL)
+
+    @property
+    def samples_per_minute(self) -> float | None:
+        """Samples of this run a minute; None before the first."""
+        return 60 * self.new_samples / self.seconds if self.new_samples and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the pace of this run; None before the first job is done."""
+        if not self.new_jobs:
+            return None
+        return self.seconds / self.new_jobs * (self.jobs - self.done)
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{self.counts[s]} {s.value}" for s in JobStatus if self.counts.get(s))
+        parts = [f"{self.done} of {self.jobs} jobs done ({states})", f"{self.samples} samples"]
+        if self.samples_per_minute is not None:
+            parts.append(f"{self.samples_per_minute:.1f} a minute")
+        if self.seconds_left:
+            parts.append(f"about {duration(self.seconds_left)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the two largest units that matter."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((i for i, (value, _) in enumerate(units) if value), len(units) - 1)
+    return " ".join(f"{value} {unit}" for value, unit in units[first : first + 2] if value) or "0 s"
+
+
+class Display(Protocol):
+    """Shows progress; a context manager."""
+
+    def update(self, progress: Progress) -> None:
+        """Show how the run stands."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class TerminalDisplay:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console):
+        self._progress = Progress()
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=False
+        )
+
+    def update(self, progress: Progress) -> None:
+        """Show how the run stands."""
+        self._progress = progress
+
+    def _render(self) -> RenderableType:
+        return render(self._progress)
+
+    def __enter__(self) -> TerminalDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+
+def render(progress: Progress) -> RenderableType:
+    """Return the table of a moment."""
+    table = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=max(progress.jobs, 1), completed=progress.done, width=40)
+    table.add_row("jobs", bar, f"{progress.done} of {progress.jobs} done")
+    states = Text("  ").join(
+        Text(f"{progress.counts[status]} {status.value}", style=_STYLES.get(status, ""))
+        for status in JobStatus
+        if progress.counts.get(status)
+    )
+    table.add_row("", states, "")
+    rate = progress.samples_per_minute
+    table.add_row("samples", f"{progress.samples} received", f"{rate:.1f} a minute" if rate else "")
+    left = progress.seconds_left
+    table.add_row(
+        "time", duration(progress.seconds), f"about {duration(left)} left" if left else ""
+    )
+    return Group(table, Text(progress.message, style="yellow")) if progress.message else table
+
+
+class LogDisplay:
+    """A log line when something has changed, but not more often than a reader likes."""
+
+    def __init__(self, interval: float = 30.0):
+        self._interval = interval
+        self._last = -interval
+        self._shown = ""
+
+    def update(self, progress: Progress) -> None:
+        """Log how the run stands, if that is news."""
+        news = f"{progress.counts}{progress.message}"
+        now = time.monotonic()
+        finished = progress.done == progress.jobs
+        if news != self._shown and (finished or now - self._last >= self._interval):
+            _log.info("%s", progress)
+            self._shown, self._last = news, now
+
+    def __enter__(self) -> LogDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def make_display() -> Display:
+    """Return what fits the place: a table on a terminal, log lines in a file or a pipe."""
+    console = Console(stderr=True)
+    return TerminalDisplay(console) if console.is_terminal else LogDisplay()

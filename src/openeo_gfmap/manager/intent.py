@@ -1,0 +1,182 @@
+"""The mark that tells a created job from one that was not.
+
+Between asking a back-end for a job and storing its id, the answer can get lost: the connection
+breaks, or this process is killed. Asking again could make the job twice. So a mark is stored
+first and sent along with the request, in the job's description; afterwards the back-end's list of
+jobs says whether the job with that mark exists. See docs/adr/0005-intent-marks.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from openeo.rest.connection import Connection
+from requests.adapters import BaseAdapter
+
+__all__ = ["Attempt", "find_job", "intending", "mark_creations", "without_mark"]
+
+_MARK = re.compile(r"\s*\[gfmap:[0-9a-f]+\]")
+_PAGE = 100  # jobs
+_CLOCKS_DIFFER = timedelta(hours=1)
+
+
+def marked(description: str | None, mark: str) -> str:
+    """Return a job description that holds the mark."""
+    return f"{description or ''} [gfmap:{mark}]".strip()
+
+
+def without_mark(description: str | None) -> str | None:
+    """Return a job description as the user gave it."""
+    return _MARK.sub("", description) or None if isinstance(description, str) else None
+
+
+@dataclass
+class Attempt:
+    """What became of a creation request.
+
+    Attributes
+    ----------
+    mark
+        The intent's mark.
+    sent
+        The request was handed to the network: from here on the job may exist.
+    status
+        HTTP status of the answer; None when there was none.
+    job_id
+        Id in the answer.
+    """
+
+    mark: str
+    sent: bool = False
+    status: int | None = None
+    job_id: str | None = None
+
+    @property
+    def lost(self) -> bool:
+        """The job may exist without anybody knowing its id.
+
+        A gateway (5xx) answers for a back-end that may have done the work; a refusal (4xx) is the
+        back-end's own word.
+        """
+        refused = self.status is not None and 400 <= self.status < 500
+        return self.sent and self.job_id is None and not refused
+
+
+_here = threading.local()
+
+
+@contextmanager
+def intending(mark: str) -> Iterator[Attempt]:
+    """Mark the jobs that this thread creates in the block."""
+    attempt = Attempt(mark)
+    _here.attempt = attempt
+    try:
+        yield attempt
+    finally:
+        _here.attempt = None
+
+
+class _MarkingAdapter(BaseAdapter):
+    """Sends requests as the adapter it wraps does, with the mark in those that create jobs."""
+
+    def __init__(self, inner: BaseAdapter, url: str):
+        super().__init__()
+        self._inner = inner
+        self._url = url
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        attempt: Attempt | None = getattr(_here, "attempt", None)
+        if attempt is None or request.method != "POST" or request.url != self._url:
+            return self._inner.send(request, *args, **kwargs)
+        body = json.loads(request.body or "{}")
+        body["description"] = marked(body.get("description"), attempt.mark)
+        request.prepare_body(data=None, files=None, json=body)
+        attempt.sent, attempt.status, attempt.job_id = True, None, None
+        response = self._inner.send(request, *args, **kwargs)
+        attempt.status = response.status_code
+        attempt.job_id = response.headers.get("OpenEO-Identifier")
+        return response
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def mark_creations(connection: Connection) -> None:
+    """Let the connection send the marks of `intending`; calling it again changes nothing.
+
+    The data cubes of the user's callback keep the connection they were made with, so a wrapper
+    around it would not see the request. Its session does, and takes adapters for addresses.
+    """
+    session, url = connection.session, connection.build_url("/jobs")
+    inner = session.get_adapter(url)
+    if not isinstance(inner, _MarkingAdapter):
+        session.mount(url, _MarkingAdapter(inner, url))
+
+
+def find_job(
+    connection: Connection, mark: str, known: frozenset[str], since: str | None
+) -> str | None:
+    """Return the id of the back-end's job that holds the mark.
+
+    Parameters
+    ----------
+    connection : openeo.Connection
+        Back-end to search.
+    mark : str
+        Mark of the intent.
+    known : frozenset of str
+        Job ids that belong to other rows: not looked at.
+    since : str or None
+        When the intent was stored, ISO 8601; much older jobs are not looked at one by one.
+    """
+    wanted = f"[gfmap:{mark}]"
+    undescribed: list[str] = []
+    for job in _jobs(connection):
+        identifier = str(job.get("id"))
+        if identifier in known:
+            continue
+        if wanted in str(job.get("description") or ""):
+            return identifier
+        if job.get("description") is None and not _older(job.get("created"), since):
+            undescribed.append(identifier)
+    # A list may leave descriptions out; the job itself has it.
+    for identifier in undescribed:
+        if wanted in str(connection.job(identifier).describe().get("description") or ""):
+            return identifier
+    return None
+
+
+def _jobs(connection: Connection) -> Iterator[Mapping[str, Any]]:
+    """Iterate over all jobs of the user, page by page."""
+    seen: set[str] = set()
+    url, parameters = "/jobs", {"limit": _PAGE}
+    while url not in seen:
+        seen.add(url)
+        response = connection.get(url, params=parameters, expected_status=200)
+        page = response.json()
+        yield from page.get("jobs") or ()
+        following = next(
+            (link.get("href") for link in page.get("links") or () if link.get("rel") == "next"),
+            None,
+        )
+        if not following:
+            return
+        url, parameters = urljoin(response.url, following), {}
+
+
+def _older(created: Any, since: str | None) -> bool:
+    """Tell whether a job is older than an intent, whatever the two clocks think of each other."""
+    try:
+        age = datetime.fromisoformat(str(since)) - datetime.fromisoformat(str(created))
+    except (TypeError, ValueError):  # no times, or one without time zone: it cannot be told
+        return False
+    return age > _CLOCKS_DIFFER

@@ -1,0 +1,356 @@
+"""The job manager: rows in, a STAC collection of result files out.
+
+::
+
+    table ─▶ jobs (merged with the store) ─▶ plan ─▶ actions ─▶ threads ─▶ events ─▶ apply ─▶ store
+                        ▲                                                                       │
+                        └───────────────────────────────────────────────────────────────────────┘
+
+Only the loop's own thread touches jobs and the store.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pystac
+from openeo.rest.connection import Connection
+from openeo.rest.job import BatchJob
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager import _log, results
+from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
+from openeo_gfmap.manager.catalog import existing_items, write_collection
+from openeo_gfmap.manager.intent import mark_creations
+from openeo_gfmap.manager.job_store import JobStore
+from openeo_gfmap.manager.loop import Loop
+from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.tracker import Tracker
+from openeo_gfmap.manager.worker import Worker
+from openeo_gfmap.stac.constants import CONSTELLATION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["GFMAPJobManager"]
+
+Provider: TypeAlias = Connection | Callable[[], Connection]
+
+
+class GFMAPJobManager:
+    """Runs one openEO job a row of a table, and collects the results.
+
+    Parameters
+    ----------
+    output_dir : path
+        Folder for all results; nothing is written outside it.
+    output_path_generator : callable
+        Says where a result file goes: ``(root_folder, tmp_path, geometry_index, row)``, called once
+        the file lies at `tmp_path`, or ``(root_folder, geometry_index, row[, asset_id])``.
+    collection_id, collection_description : str, optional
+        Of the STAC collection; the id is by default the name of the output folder.
+    stac : path or pystac.Collection, optional
+        A collection whose items are carried over into the one of this run.
+    post_job_action : callable, optional
+        ``(items, row)`` or ``(items, row, parameters)``: called with the STAC items of a job, in
+        the order of its features, once their files are in place; returns the items. It runs at
+        least once a job: after a kill it starts anew, on files as they were downloaded.
+    poll_sleep : float
+        Seconds between two looks at a job.
+    n_threads : int
+        Jobs that are post-processed at once.
+    resume_postproc : bool
+        Take up the post-processing of jobs where it failed or was cut off.
+    restart_failed : bool
+        Make jobs anew that failed or were cancelled in an earlier run.
+    stac_enabled : bool
+        Write the STAC collection at the end of the run.
+    post_job_params : mapping, optional
+        Third argument of `post_job_action`.
+    options : ManagerOptions, optional
+        Numbers of attempts and threads.
+    """
+
+    def __init__(  # noqa: PLR0917 - the order is part of the public signature
+        self,
+        output_dir: str | Path,
+        output_path_generator: Callable[..., Any],
+        collection_id: str | None = None,
+        collection_description: str | None = "",
+        stac: str | Path | pystac.Collection | None = None,
+        post_job_action: Callable[..., Any] | None = None,
+        poll_sleep: float = 5,
+        n_threads: int = 1,
+        resume_postproc: bool = True,
+        restart_failed: bool = False,
+        stac_enabled: bool = True,
+        post_job_params: Mapping[str, Any] | None = None,
+        *,
+        options: ManagerOptions | None = None,
+    ):
+        if n_threads < 1:
+            raise InputError(f"n_threads is {n_threads}; it must be 1 or more.")
+        self._output_dir = Path(output_dir).absolute()
+        self._path_generator = PathGenerator(output_path_generator)
+        self._post_job_action = (
+            PostJobAction(post_job_action, post_job_params or {}) if post_job_action else None
+        )
+        self._collection_id = collection_id
+        self._collection_description = collection_description or ""
+        self._existing = stac
+        self._poll_sleep = poll_sleep
+        self._n_threads = n_threads
+        self._resume_postproc = resume_postproc
+        self._restart_failed = restart_failed
+        self._stac_enabled = stac_enabled
+        self._options = options or ManagerOptions()
+        self._constellation: str | None = None
+        self._stac_dir: Path | None = None
+        self._item_assets: dict[str, pystac.ItemAssetDefinition] = {}
+        self._backends: dict[str, tuple[Provider, int]] = {}
+        self._connections: dict[str, Connection] = {}
+        self._connecting = threading.Lock()
+        # What the last run has brought, for create_stac.
+        self._items: list[tuple[int, Mapping[str, Any]]] | None = None
+
+    # ------------------------------------------------------------------------------------ set up
+
+    def add_backend(self, name: str, connection: Provider, parallel_jobs: int = 2) -> None:
+        """Add a back-end that jobs may run on.
+
+        Parameters
+        ----------
+        name : str
+            As in the rows' ``backend_name``. A row that names a back-end which was not added runs
+            on one that was.
+        connection : openeo.Connection or callable
+            A connection, or a function without arguments that returns one.
+        parallel_jobs : int
+            Most jobs that are active on it at once.
+
+        Raises
+        ------
+        InputError
+            When `connection` is neither, or `parallel_jobs` less than 1.
+        """
+        if not isinstance(connection, Connection) and not callable(connection):
+            raise InputError(
+                f"the connection of back-end {name!r} is a {type(connection).__name__}; pass an "
+                "openeo.Connection or a function that returns one, such as cdse_connection."
+            )
+        if parallel_jobs < 1:
+            raise InputError(f"parallel_jobs of {name!r} is {parallel_jobs}; it must be 1 or more.")
+        self._backends[name] = (connection, parallel_jobs)
+        self._connections.pop(name, None)
+
+    def setup_stac(
+        self,
+        constellation: str | None = None,
+        output_path: str | Path | None = None,
+        item_assets: Mapping[str, pystac.ItemAssetDefinition] | None = None,
+    ) -> None:
+        """Choose what the STAC collection says and where it goes.
+
+        Parameters
+        ----------
+        constellation : str, optional
+            Adds its platforms and instruments to the summaries, for example "sentinel2".
+        output_path : path, optional
+            Folder of the collection; by default ``stac`` in the output folder.
+        item_assets : mapping of str to pystac.ItemAssetDefinition, optional
+            Definitions of assets that the post-job action adds, by key.
+
+        Raises
+        ------
+        InputError
+            For a constellation that is not known.
+        """
+        if constellation is not None and constellation not in CONSTELLATION:
+            raise InputError(
+                f"constellation {constellation!r} is not known; use one of "
+                f"{', '.join(CONSTELLATION)}, or leave it out."
+            )
+        self._constellation = constellation
+        if output_path is not None:
+            self._stac_dir = Path(output_path)
+        self._item_assets = dict(item_assets or {})
+
+    # -------------------------------------------------------------------------------------- hooks
+
+    def on_job_done(self, job: BatchJob, row: pd.Series[Any]) -> None:
+        """Override to be told of a job whose files are in place and post-processed.
+
+        Called in a worker thread, at least once a job. When it raises, the job is
+        ``postprocessing-error``.
+        """
+
+    def on_job_error(self, job: BatchJob, row: pd.Series[Any]) -> None:
+        """Save the logs of a job that failed on its back-end; override to do something else.
+
+        Called in a worker thread, at least once a job.
+        """
+        path = results.save_logs(job, self._output_dir / "failed_jobs")
+        _log.error("Job %s failed; its log is in %s.", job.job_id, path)
+
+    # ---------------------------------------------------------------------------------------- run
+
+    def run_jobs(
+        self,
+        df: pd.DataFrame,
+        start_job: Callable[..., Any],
+        tracker: str | Path | None = None,
+    ) -> dict[str, int]:
+        """Run all jobs of a table to the end; return how many ended in each status.
+
+        Interrupt it whenever you like, or let it crash: the same call takes up where it was.
+
+        Parameters
+        ----------
+        df : pandas.DataFrame
+            One row a job; any columns. ``backend_name`` chooses the back-end.
+        start_job : callable
+            Takes any of ``row``, ``connection``, ``provider`` and ``connection_provider``; returns
+            an ``openeo.BatchJob``, started or not, or None to skip the row. It is called in
+            threads, for several rows at once.
+        tracker : path, optional
+            CSV that shows how each job stands. Beside it lies the store that remembers everything;
+            without a tracker, nothing is remembered.
+
+        Raises
+        ------
+        InputError
+            When there is no back-end, or table, callbacks or tracker cannot be used.
+        TrackerLocked
+            When another process runs jobs on the tracker.
+        KeyboardInterrupt
+            After Ctrl-C, once what was in hand is done.
+        """
+        if not self._backends:
+            raise InputError("no back-end was added; call add_backend first.")
+        start = StartJob(start_job)
+        self._output_dir.mkdir(parents=True, exist_ok=True)
+        with Tracker(Path(tracker) if tracker is not None else None, df) as open_tracker:
+            for name in self._backends:
+                self.connection(name)
+            claims = results.Claims()
+            stop = threading.Event()
+            worker = Worker(
+                output_dir=self._output_dir,
+                connect=self.connection,
+                start_job=start,
+                path_generator=self._path_generator,
+                post_job_action=self._post_job_action,
+                on_job_done=self.on_job_done,
+                on_job_error=self.on_job_error,
+                claims=claims,
+                options=self._options,
+                wait=stop.wait,
+            )
+            loop = Loop(
+                open_tracker,
+                worker,
+                {name: parallel for name, (_, parallel) in self._backends.items()},
+                options=self._options,
+                poll_sleep=self._poll_sleep,
+                processing_threads=self._n_threads,
+            )
+            loop.prepare(
+                claims, restart_failed=self._restart_failed, resume_postproc=self._resume_postproc
+            )
+            try:
+                with _interrupts(loop.stop):
+                    counts = loop.run()
+            finally:
+                stop.set()
+                self._items = list(open_tracker.store.items())
+                with suppress(OSError):  # not empty, or never made
+                    (self._output_dir / ".downloads").rmdir()
+            if self._stac_enabled:
+                self._write_stac(self._stac_dir, open_tracker.store)
+        if loop.stopped:
+            raise KeyboardInterrupt(loop.farewell)
+        return counts
+
+    def connection(self, name: str) -> Connection:
+        """Return the connection of a back-end that was added; made once, for all threads.
+
+        Raises
+        ------
+        InputError
+            When no such back-end was added.
+        """
+        with self._connecting:
+            if name not in self._connections:
+                if name not in self._backends:
+                    raise InputError(
+                        f"back-end {name!r} was not added; added are {', '.join(self._backends)}."
+                    )
+                provider, _ = self._backends[name]
+                connection = provider if isinstance(provider, Connection) else provider()
+                mark_creations(connection)
+                self._connections[name] = connection
+            return self._connections[name]
+
+    # --------------------------------------------------------------------------------------- STAC
+
+    def create_stac(self, output_path: str | Path | None = None) -> Path:
+        """Write the STAC collection of all finished jobs; return the path of its JSON file.
+
+        Parameters
+        ----------
+        output_path : path, optional
+            Folder of the collection; by default what `setup_stac` said, else ``stac`` in the
+            output folder.
+
+        Raises
+        ------
+        InputError
+            When no jobs were run yet.
+        """
+        if self._items is None:
+            raise InputError("there are no items yet; call run_jobs before create_stac.")
+        return self._write_stac(Path(output_path) if output_path else self._stac_dir, None)
+
+    def _write_stac(self, folder: Path | None, store: JobStore | None) -> Path:
+        items = list(store.items()) if store is not None else list(self._items or ())
+        identifier, description = self._collection_id, self._collection_description
+        if self._existing is not None:
+            collection, carried = existing_items(self._existing, self._output_dir)
+            identifier = identifier or collection.id
+            description = description or collection.description
+            ours = {item["id"] for _, item in items}
+            items += [(-1, item) for item in carried if item["id"] not in ours]
+        path = write_collection(
+            folder or self._output_dir / "stac",
+            items,
+            output_dir=self._output_dir,
+            identifier=identifier or self._output_dir.name,
+            description=description,
+            constellation=self._constellation,
+            item_assets=self._item_assets,
+        )
+        _log.info("The STAC collection of %d items is %s.", len(items), path)
+        return path
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C call `stop`; the second one is a KeyboardInterrupt as always."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's affair
+        return
+
+    def on_interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, previous)
+        stop()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,157 @@
+"""What a downloaded NetCDF file says of itself.
+
+Read with h5py, straight from the file: it is the one description that every back-end gives, and
+the one that is right also after the user's action has rewritten the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from openeo_gfmap.stac.items import CubeFile, Variable
+
+# h5py and pyproj are imported where they are used: the package's import stays light.
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["describe"]
+
+_X = ("x", "lon", "longitude")
+_Y = ("y", "lat", "latitude")
+_T = ("t", "time")
+
+
+def describe(path: Path) -> CubeFile | None:
+    """Return what the file says; None when it is no raster cube in a known CRS.
+
+    Raises
+    ------
+    OSError
+        When the file is not HDF5, or is cut short.
+    """
+    import h5py  # noqa: PLC0415
+
+    with h5py.File(path, "r") as file:
+        return _describe(file)
+
+
+def _describe(file: h5py.File) -> CubeFile | None:
+    from pyproj import CRS  # noqa: PLC0415
+    from pyproj.exceptions import CRSError  # noqa: PLC0415
+
+    x_name, y_name, t_name = (next((n for n in names if n in file), None) for names in (_X, _Y, _T))
+    wkt = _wkt(file)
+    if x_name is None or y_name is None or wkt is None:
+        return None
+    x, y = file[x_name][...], file[y_name][...]
+    if x.size < 1 or y.size < 1:
+        return None
+    try:
+        crs = CRS.from_wkt(wkt)
+    except CRSError:
+        return None
+    dimensions = (t_name, y_name, x_name)
+    x_axis, y_axis = _axis(x, default=1.0), _axis(y, default=-1.0)
+    bbox, geometry = _place(crs, x_axis, y_axis)
+    return CubeFile(
+        variables=tuple(_variables(file, dimensions)),
+        epsg=crs.to_epsg(),
+        wkt=wkt,
+        x=x_axis,
+        y=y_axis,
+        shape=(y.size, x.size),
+        times=_times(file[t_name]) if t_name is not None else (),
+        dimensions=dimensions,
+        bbox=bbox,
+        geometry=geometry,
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size else ""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _wkt(file: h5py.File) -> str | None:
+    """Return the CRS of the grid mapping, under either of the two names in use."""
+    for variable in file.values():
+        for name in ("crs_wkt", "spatial_ref"):
+            if name in variable.attrs:
+                return _text(variable.attrs[name])
+    return None
+
+
+def _axis(centres: np.ndarray[Any, Any], default: float) -> tuple[float, float, float]:
+    first, last = float(centres[0]), float(centres[-1])
+    step = (last - first) / (centres.size - 1) if centres.size > 1 else default
+    return first, last, step
+
+
+def _variables(file: h5py.File, dimensions: tuple[str | None, str, str]) -> list[Variable]:
+    found = []
+    for name, variable in file.items():
+        if name in dimensions or not hasattr(variable, "shape") or len(variable.shape) < 2:
+            continue
+        names = tuple(dimensions[-len(variable.shape) :])
+        if None in names:
+            continue
+        attributes = variable.attrs
+        dtype = variable.dtype
+        fill = attributes.get("_FillValue")
+        # netCDF stores uint16 as short and says so: values wrap around.
+        if "_Unsigned" in attributes and _text(attributes["_Unsigned"]).lower() == "true":
+            dtype = np.dtype(f"u{dtype.itemsize}")
+        nodata = None
+        if fill is not None:
+            value = np.asarray(fill).ravel()[0].astype(dtype)
+            nodata = value.item() if np.isfinite(value) else None
+        found.append(
+            Variable(
+                name=name,
+                data_type=dtype.name,
+                dimensions=tuple(str(each) for each in names),
+                nodata=nodata,
+                title=_text(attributes["long_name"]) if "long_name" in attributes else None,
+                unit=_text(attributes["units"]) if "units" in attributes else None,
+            )
+        )
+    return found
+
+
+_UNITS: Mapping[str, int] = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+
+
+def _times(variable: h5py.Dataset) -> tuple[str, ...]:
+    """Return the time labels, RFC 3339; empty when the unit is not a CF one of fixed length."""
+    units = _text(variable.attrs.get("units", ""))
+    match = re.fullmatch(
+        r"(day|hour|minute|second)s? since ([0-9:T -]+?)(?:\.0)?(?: ?UTC|Z)?", units
+    )
+    if match is None:
+        return ()
+    origin = np.datetime64(match[2].strip().replace(" ", "T"), "s")
+    seconds = np.round(variable[...].astype(float) * _UNITS[match[1]]).astype("int64")
+    return tuple(f"{origin + np.timedelta64(int(each), 's')}Z" for each in seconds)
+
+
+def _place(
+    crs: Any, x: tuple[float, float, float], y: tuple[float, float, float]
+) -> tuple[tuple[float, float, float, float], dict[str, Any]]:
+    """Return WGS84 bounds and outline of the outer cell edges."""
+    from pyproj import Transformer  # noqa: PLC0415
+
+    west, east = (min(x[:2]) - abs(x[2]) / 2, max(x[:2]) + abs(x[2]) / 2)
+    south, north = (min(y[:2]) - abs(y[2]) / 2, max(y[:2]) + abs(y[2]) / 2)
+    to_wgs84 = Transformer.from_crs(crs, 4326, always_xy=True)
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    ring = [[round(float(v), 8) for v in to_wgs84.transform(*corner)] for corner in corners]
+    # The edges of a UTM square are curved in degrees: the bounds take points along them.
+    box = to_wgs84.transform_bounds(west, south, east, north)
+    bbox = tuple(round(float(value), 8) for value in box)
+    return (bbox[0], bbox[1], bbox[2], bbox[3]), {"type": "Polygon", "coordinates": [ring]}

@@ -1,0 +1,42 @@
+"""Settings of a run that its users rarely need to change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ManagerOptions"]
+
+
+@dataclass(frozen=True)
+class ManagerOptions:
+    """How patient and how parallel the job manager is.
+
+    Parameters
+    ----------
+    creation_attempts : int
+        How often a job is asked for before its row is marked ``start_failed``, when the back-end or
+        something on the way was not available.
+    download_attempts : int
+        How often a download that broke off, or brought the wrong bytes, is taken up again.
+    request_threads : int
+        Most requests to back-ends at once: creating, starting, looking.
+    download_threads : int
+        Most jobs whose files are fetched at once.
+    settle : float
+        Seconds after the intent to create a job during which the back-end may still be busy
+        creating it; only then a job that is not found is created anew.
+    longest_wait : float
+        Most seconds between two tries to reach a back-end that does not answer.
+    parallel_callbacks : bool
+        Let ``output_path_generator`` and ``post_job_action`` run in several threads at once. Off by
+        default, because both usually open NetCDF files, and the libraries for that crash when
+        used from several threads.
+    """
+
+    creation_attempts: int = 10
+    download_attempts: int = 5
+    request_threads: int = 8
+    download_threads: int = 4
+    settle: float = 30.0
+    longest_wait: float = 300.0
+    parallel_callbacks: bool = False

@@ -1,0 +1,355 @@
+"""Result files: fetched, checked, and put in place under safe names.
+
+A file is downloaded beside others of its job in a staging folder of the output folder, as
+``<name>.part``. Only when its length and checksum are what the back-end said, and it opens, is it
+synced to disk and renamed; so no broken file ever stands under a final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import requests
+from openeo.rest import OpenEoApiPlainError
+from openeo.rest.connection import Connection
+from openeo.rest.job import BatchJob
+
+from openeo_gfmap.errors import ResultIncomplete
+
+__all__ = [
+    "FILE_LOCK",
+    "Claims",
+    "asset_order",
+    "check_opens",
+    "download",
+    "move",
+    "place",
+    "safe_name",
+    "sha256_of",
+]
+
+#: One thread at a time in code that may open NetCDF files: ours, and the user's callbacks, which
+#: do it through xarray. The libraries under it crash when used from several threads at once.
+FILE_LOCK = threading.RLock()
+
+_CHUNK = 1 << 20  # bytes
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_EXPIRED = frozenset({401, 403, 404, 410})  # what signed addresses answer when their time is over
+_SHA256_MULTIHASH = "1220"
+
+
+def safe_name(text: str, limit: int = 120) -> str:
+    """Return `text` as one file name that any file system takes, recognisable and not empty.
+
+    Parameters
+    ----------
+    text : str
+        Anything: job titles and asset names come from outside.
+    limit : int
+        Most bytes; a name that had to be cut ends in a digest of the whole.
+    """
+    name = re.sub(r"[^\w.+=@ -]+", "_", text).strip(" ._") or "unnamed"
+    if len(name.encode()) > limit:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        suffix = Path(name).suffix if len(Path(name).suffix) <= 10 else ""
+        room = limit - len(suffix.encode()) - 9
+        name = f"{name.encode()[:room].decode(errors='ignore')}_{digest}{suffix}"
+    return name
+
+
+def place(root: Path, path: str | Path) -> Path:
+    """Return the absolute path that the user's generator means, which must lie in `root`.
+
+    Raises
+    ------
+    ResultIncomplete
+        When it does not, or is the folder itself.
+    """
+    root = root.resolve()
+    target = (root / path).resolve()
+    if not target.is_relative_to(root) or target == root:
+        raise ResultIncomplete(
+            f"output_path_generator gave {str(path)!r}, which is outside the output folder {root}; "
+            "return a path inside it."
+        )
+    return target
+
+
+class Claims:
+    """Which row each file in the output folder belongs to; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def take(self, row: int, path: Path) -> None:
+        """Give `path` to `row`.
+
+        Raises
+        ------
+        ResultIncomplete
+            When it belongs to another row.
+        """
+        # Some file systems do not tell upper from lower case.
+        key = str(path).casefold()
+        with self._lock:
+            owner = self._rows.setdefault(key, row)
+        if owner != row:
+            raise ResultIncomplete(
+                f"output_path_generator gave {path}, where row {owner} has its result; return a "
+                "path that differs for each row and file."
+            )
+
+
+def asset_order(names: list[str]) -> list[tuple[int, str]]:
+    """Return geometry index and name of each asset, in the order of the indices.
+
+    The index is the number at the end of the name, as in ``openEO_12.nc``; features without data
+    have no file, so it is not the position. Where not every name ends in a number of its own, it is
+    the position after all.
+    """
+    numbers = [re.search(r"(?:^|_)(\d+)$", Path(name).stem) for name in names]
+    indices = [int(match[1]) for match in numbers if match]
+    if len(indices) == len(names) and len(set(indices)) == len(names):
+        return sorted(zip(indices, names, strict=True))
+    return list(enumerate(names))
+
+
+def file_name(key: str, asset: Mapping[str, Any]) -> str:
+    """Return a safe name for an asset: its key, with the suffix of its address if it has none."""
+    suffix = Path(unquote(urlsplit(str(asset.get("href", ""))).path)).suffix
+    name = safe_name(key)
+    return name if Path(name).suffix or not suffix else safe_name(name + suffix)
+
+
+class Expired(Exception):  # no error: the caller fetches a new address
+    """The address of an asset no longer holds."""
+
+
+def download(
+    connection: Connection,
+    asset: Mapping[str, Any],
+    target: Path,
+    *,
+    attempts: int = 5,
+    wait: Callable[[float], object] = time.sleep,
+) -> tuple[int, str]:
+    """Fetch an asset to `target`; return its size and SHA-256.
+
+    Parameters
+    ----------
+    connection : openeo.Connection
+        Knows which addresses need its credentials.
+    asset : mapping
+        STAC asset: ``href`` and, when the back-end says them, ``file:size`` and
+        ``file:checksum``.
+    target : Path
+        Where the file is to be; replaced when it is there.
+    attempts : int
+        How often a download that broke off is taken up again.
+    wait : callable
+        Waits so many seconds.
+
+    Raises
+    ------
+    ResultIncomplete
+        When the file is not what the back-end said, after the last attempt.
+    Expired
+        When the address no longer holds.
+    """
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    reason = ""
+    for attempt in range(attempts):
+        if attempt:
+            wait(min(60.0, 0.25 * 2.0**attempt))
+        try:
+            _receive(connection, str(asset["href"]), part)
+            size, checksum = _check(part, asset, target.suffix)
+        except (requests.RequestException, OpenEoApiPlainError) as error:
+            status = getattr(error, "http_status_code", None)
+            if status in _EXPIRED:
+                raise Expired(str(error)) from error
+            if status is not None and status not in _RETRIED:
+                raise ResultIncomplete(f"{target.name} cannot be had: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+        except ResultIncomplete as error:
+            reason = str(error)
+            part.unlink(missing_ok=True)  # what is there is wrong, not only short
+        else:
+            _sync(part)
+            part.replace(target)
+            return size, checksum
+    part.unlink(missing_ok=True)
+    raise ResultIncomplete(f"{target.name} did not arrive in {attempts} attempts; last: {reason}")
+
+
+def _receive(connection: Connection, href: str, part: Path) -> None:
+    """Write the body to `part`, going on after the bytes that are there.
+
+    Only a transfer that this process began is taken up, and the checks that follow see the file as
+    a whole, so a file that changed on the server in between does not pass.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    # Compressed transfer would make Content-Length speak of other bytes than the file's.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with connection.get(href, stream=True, headers=headers) as response:
+        resumed = response.status_code == 206 and _begins_at(response, have)
+        with part.open("ab" if resumed else "wb") as file:
+            begun = file.tell()
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+            received = file.tell() - begun
+    promised = response.headers.get("Content-Length", "")
+    if promised.isdigit() and received != int(promised):
+        raise requests.ConnectionError(f"{received} of {promised} bytes came")
+
+
+def _begins_at(response: requests.Response, offset: int) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
+
+
+def _check(part: Path, asset: Mapping[str, Any], suffix: str) -> tuple[int, str]:
+    size, checksum = part.stat().st_size, sha256_of(part)
+    promised = asset.get("file:size")
+    if isinstance(promised, int) and size != promised:
+        raise ResultIncomplete(f"{part.stem} has {size} bytes, the back-end said {promised}")
+    multihash = asset.get("file:checksum")
+    # Other hash functions are rare; their digests are left to the check that the file opens.
+    if isinstance(multihash, str) and multihash.lower().startswith(_SHA256_MULTIHASH):
+        expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
+        if len(expected) == 64 and checksum != expected:
+            raise ResultIncomplete(f"{part.stem} has another checksum than the back-end said")
+    check_opens(part, suffix)
+    return size, checksum
+
+
+def check_opens(path: Path, suffix: str | None = None) -> None:
+    """Check that a file is what its name says.
+
+    Raises
+    ------
+    ResultIncomplete
+        When it is empty, cut short, or of another kind (such as an error page).
+    """
+    suffix = (suffix or path.suffix).lower()
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise ResultIncomplete(f"{path.name} is empty")
+    try:
+        if suffix in {".nc", ".h5", ".nc4"} and head[:3] != b"CDF":  # netCDF-3 begins with CDF
+            _open_hdf5(path)
+        elif suffix in {".tif", ".tiff"} and head[:4] not in _TIFF:
+            raise ValueError("no TIFF header")
+        elif suffix in {".json", ".geojson"}:
+            json.loads(path.read_bytes())
+        elif suffix in {".parquet", ".geoparquet"}:
+            _open_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ResultIncomplete(f"{path.name} does not open as {suffix}: {error}") from error
+
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _open_hdf5(path: Path) -> None:
+    import h5py  # noqa: PLC0415
+
+    with FILE_LOCK, h5py.File(path, "r") as file:
+        list(file)
+
+
+def _open_parquet(path: Path) -> None:
+    import pyarrow.parquet  # noqa: PLC0415
+
+    pyarrow.parquet.read_metadata(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def multihash_of(path: Path) -> str:
+    """Return the checksum of a file as STAC's file extension writes it."""
+    return _SHA256_MULTIHASH + sha256_of(path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a checked file its final name; nobody ever sees half of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.replace(target)
+    except OSError:
+        # A folder below the output folder can be another file system, where a rename is a copy.
+        part = target.with_name(target.name + ".part")
+        with source.open("rb") as original, part.open("wb") as copy:
+            while chunk := original.read(_CHUNK):
+                copy.write(chunk)
+            copy.flush()
+            os.fsync(copy.fileno())
+        part.replace(target)
+        source.unlink()
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows does not open folders
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _log_line(entry: Mapping[str, Any]) -> str:
+    """Return a back-end's log entry as text, read with care: fields can be absent or null."""
+    when, level = entry.get("time") or "", str(entry.get("level") or "info").upper()
+    return f"{when} {level}: {entry.get('message') or ''}".strip()
+
+
+def save_logs(job: BatchJob, folder: Path) -> Path:
+    """Write a job's logs to ``<title>_<job id>.log`` in a folder; return the path.
+
+    What cannot be had is told in the file.
+    """
+    title, lines = "job", []
+    try:
+        title = job.describe().get("title") or title
+        for entry in _log_entries(job):
+            lines.append(_log_line(entry))  # one by one: what came before a failure is kept
+    except (requests.RequestException, OpenEoApiPlainError, ValueError, AttributeError) as error:
+        lines.append(f"The rest of the log cannot be had: {type(error).__name__}: {error}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{safe_name(str(title), 150)}_{safe_name(job.job_id, 80)}.log"
+    part = path.with_name(path.name + ".part")
+    part.write_text("\n".join(lines or ["The back-end has no log of this job."]) + "\n", "utf-8")
+    part.replace(path)
+    return path
+
+
+def _log_entries(job: BatchJob) -> Iterator[Mapping[str, Any]]:
+    """Iterate over a job's log, page by page."""
+    url, seen = f"/jobs/{job.job_id}/logs", set()
+    while url and url not in seen:
+        seen.add(url)
+        response = job.connection.get(url, expected_status=200)
+        page = response.json()
+        yield from page.get("logs") or ()
+        following = (link for link in page.get("links") or () if link.get("rel") == "next")
+        url = next((urljoin(response.url, str(link.get("href"))) for link in following), "")

@@ -1,0 +1,348 @@
+"""An openEO back-end on loopback that does what a test tells it, and keeps a ledger.
+
+It speaks HTTP to the real client. What happens to a job is scripted by the job's title; the ledger
+says what the server really did, whatever its clients believe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import openeo
+
+
+@dataclass
+class Script:
+    """What happens to a job.
+
+    Attributes
+    ----------
+    states
+        What each look at the job finds, once it is started; the last one stays.
+    assets
+        Result files by name.
+    lose_creation_answer
+        So many creations are done, but the connection breaks before the answer.
+    creation_status
+        HTTP status that refuses the creation.
+    cut_downloads
+        So many downloads of each file end after half of it.
+    corrupt_downloads
+        So many downloads of each file have the right length and wrong bytes.
+    expire_downloads
+        So many downloads of each file find their address expired.
+    with_checksums
+        Results say size and checksum.
+    overrides
+        Fields of the job's description; None values are sent as null.
+    logs
+        Log entries.
+    """
+
+    states: tuple[str, ...] = ("queued", "running", "finished")
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+    lose_creation_answer: int = 0
+    creation_status: int = 0
+    cut_downloads: int = 0
+    corrupt_downloads: int = 0
+    expire_downloads: int = 0
+    with_checksums: bool = True
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    logs: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass
+class FakeJob:
+    id: str
+    document: dict[str, Any]
+    script: Script
+    created: str
+    started: int = 0
+    looks: int = 0
+    downloads: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def status(self) -> str:
+        if not self.started:
+            return "created"
+        return self.script.states[min(self.looks, len(self.script.states)) - 1 if self.looks else 0]
+
+    @property
+    def active(self) -> bool:
+        return bool(self.started) and self.status in ("queued", "running")
+
+
+class FakeBackend:
+    """The state of the server: scripts in, ledger out.
+
+    Attributes
+    ----------
+    jobs
+        Jobs by id, in the order of creation.
+    requests
+        How often each method and path was asked for; job ids are written as ``{id}``.
+    most_active
+        Most jobs that were queued or running at once.
+    outage
+        While true, every request is answered with 503.
+    """
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, Script] = {}
+        self.default = Script()
+        self.jobs: dict[str, FakeJob] = {}
+        self.requests: Counter[str] = Counter()
+        self.most_active = 0
+        self.outage = False
+        self.describe_in_list = True
+        self.page = 2  # small, so that every list is paged
+        self.url = ""
+        self.lock = threading.Lock()
+
+    def script(self, title: str | None) -> Script:
+        return self.scripts.get(str(title), self.default)
+
+    def created(self) -> dict[str, int]:
+        """Return how many jobs of each title exist."""
+        return dict(Counter(str(job.document.get("title")) for job in self.jobs.values()))
+
+    def started(self) -> dict[str, int]:
+        """Return how often jobs of each title were started."""
+        counts: dict[str, int] = defaultdict(int)
+        for job in self.jobs.values():
+            counts[str(job.document.get("title"))] += job.started
+        return dict(counts)
+
+    def connection(self) -> openeo.Connection:
+        connection = openeo.connect(self.url)
+        connection.authenticate_basic("user", "secret")
+        return connection
+
+
+@contextmanager
+def fake_backend() -> Iterator[FakeBackend]:
+    """Serve on a free port of the loopback interface."""
+    backend = FakeBackend()
+
+    class Handler(_Handler):
+        state = backend
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    backend.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield backend
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: FakeBackend
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _json(self, document: Any, status: int = 200, **headers: str) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _error(self, status: int, code: str, message: str = "so the test says") -> None:
+        self._json({"code": code, "message": message}, status)
+
+    def _break(self) -> None:
+        """Break the connection without an answer."""
+        self.close_connection = True
+        self.connection.close()
+
+    def _dispatch(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        parts = [part for part in urlsplit(self.path).path.split("/") if part]
+        state = self.state
+        shape = "/".join("{id}" if part.startswith("j-") else part for part in parts[:3])
+        with state.lock:
+            state.requests[f"{self.command} /{shape}"] += 1
+        if state.outage:
+            return self._error(503, "Maintenance")
+        match (self.command, *parts):
+            case ("GET",):
+                self._json(_capabilities())
+            case ("GET", ".well-known", "openeo"):
+                self._json({"versions": [{"url": state.url, "api_version": "1.2.0"}]})
+            case ("GET", "credentials", "basic"):
+                self._json({"access_token": "token"})
+            case ("GET", "jobs"):
+                self._list()
+            case ("POST", "jobs"):
+                self._create(json.loads(body))
+            case (_, "jobs", identifier, *rest) if identifier in state.jobs:
+                self._job(state.jobs[identifier], rest)
+            case ("GET", "files", identifier, name):
+                self._file(state.jobs[identifier], name)
+            case ("GET", "expired", *_):
+                self._error(403, "Expired")
+            case _:
+                self._error(404, "NotFound")
+        return None
+
+    do_GET = do_POST = do_DELETE = _dispatch
+
+    def _list(self) -> None:
+        state = self.state
+        query = parse_qs(urlsplit(self.path).query)
+        offset = int(query.get("offset", ["0"])[0])
+        with state.lock:
+            jobs = list(state.jobs.values())[::-1]
+        page = [_brief(job, state.describe_in_list) for job in jobs[offset : offset + state.page]]
+        links = []
+        if offset + state.page < len(jobs):
+            links = [{"rel": "next", "href": f"{state.url}/jobs?offset={offset + state.page}"}]
+        self._json({"jobs": page, "links": links})
+
+    def _create(self, document: dict[str, Any]) -> None:
+        state = self.state
+        script = state.script(document.get("title"))
+        if script.creation_status:
+            return self._error(script.creation_status, "Refused")
+        with state.lock:
+            identifier = f"j-{len(state.jobs):04d}"
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            state.jobs[identifier] = FakeJob(identifier, document, script, now)
+            lost = script.lose_creation_answer > 0
+            script.lose_creation_answer -= lost
+        if lost:
+            return self._break()
+        return self._json(
+            {},
+            201,
+            OpenEO_Identifier=identifier,
+            Location=f"{state.url}/jobs/{identifier}",
+        )
+
+    def _job(self, job: FakeJob, rest: list[str]) -> None:
+        match (self.command, *rest):
+            case ("GET",):
+                with self.state.lock:
+                    job.looks += bool(job.started)
+                self._json({**_brief(job, True), **job.script.overrides})
+            case ("POST", "results"):
+                with self.state.lock:
+                    job.started += 1
+                    active = sum(each.active for each in self.state.jobs.values())
+                    self.state.most_active = max(self.state.most_active, active)
+                self._json({}, 202)
+            case ("GET", "results"):
+                self._json(self._results(job))
+            case ("GET", "logs"):
+                self._json({"level": "debug", "logs": list(job.script.logs), "links": []})
+            case _:
+                self._error(404, "NotFound")
+
+    def _results(self, job: FakeJob) -> dict[str, Any]:
+        assets: dict[str, Any] = {}
+        for name, body in job.script.assets.items():
+            expired = job.downloads[f"expired {name}"] < job.script.expire_downloads
+            job.downloads[f"expired {name}"] += 1
+            folder = "expired" if expired else "files"
+            assets[name] = {
+                "href": f"{self.state.url}/{folder}/{job.id}/{name}",
+                "type": "application/x-netcdf",
+                "roles": ["data"],
+                "title": name,
+            }
+            if job.script.with_checksums:
+                digest = hashlib.sha256(body).hexdigest()
+                assets[name] |= {"file:size": len(body), "file:checksum": f"1220{digest}"}
+        return {
+            "type": "Collection",
+            "stac_version": "1.0.0",
+            "id": job.id,
+            "license": "proprietary",
+            "description": "",
+            "extent": {
+                "spatial": {"bbox": [[5.0, 51.0, 5.1, 51.1]]},
+                "temporal": {"interval": [["2023-01-01T00:00:00Z", "2023-02-01T00:00:00Z"]]},
+            },
+            "assets": assets,
+            "links": [],
+        }
+
+    def _file(self, job: FakeJob, name: str) -> None:
+        body = job.script.assets[name]
+        job.downloads[name] += 1
+        nth = job.downloads[name]
+        start = 0
+        wanted = self.headers.get("Range", "")
+        if wanted.startswith("bytes="):
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        else:
+            self.send_response(200)
+        part = body[start:]
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if nth <= job.script.cut_downloads:
+            self.wfile.write(part[: len(part) // 2])
+            self.wfile.flush()
+            return self._break()
+        if nth <= job.script.cut_downloads + job.script.corrupt_downloads:
+            part = bytes(255 - byte for byte in part)
+        self.wfile.write(part)
+        return None
+
+
+def _brief(job: FakeJob, described: bool) -> dict[str, Any]:
+    document = {
+        "id": job.id,
+        "status": job.status,
+        "created": job.created,
+        "title": job.document.get("title"),
+    }
+    if described:
+        document["description"] = job.document.get("description")
+        document["costs"] = 3
+        document["usage"] = {"cpu": {"value": 12, "unit": "cpu-seconds"}, "memory": None}
+    return document
+
+
+def _capabilities() -> dict[str, Any]:
+    paths = {
+        "/credentials/basic": ["GET"],
+        "/jobs": ["GET", "POST"],
+        "/jobs/{job_id}": ["GET", "DELETE"],
+        "/jobs/{job_id}/results": ["GET", "POST", "DELETE"],
+        "/jobs/{job_id}/logs": ["GET"],
+    }
+    return {
+        "api_version": "1.2.0",
+        "backend_version": "0",
+        "stac_version": "1.0.0",
+        "type": "Catalog",
+        "id": "fake",
+        "title": "fake",
+        "description": "",
+        "endpoints": [{"path": path, "methods": methods} for path, methods in paths.items()],
+        "links": [],
+    }
