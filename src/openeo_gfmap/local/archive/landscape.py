@@ -21,7 +21,7 @@ from scipy import sparse
 from .grid import Cell
 from .noise import block_mean, fractal, mix, smooth, uniform
 
-__all__ = ["WORLD_SCALE", "Kind", "Landscape", "landscape", "world_plane"]
+__all__ = ["WORLD_SCALE", "Kind", "Landscape", "ground", "landscape", "world_plane"]
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
@@ -86,7 +86,7 @@ def _to_mercator(epsg: int) -> pyproj.Transformer:
 def landscape(cell: Cell) -> Landscape:
     """Draw the ground of a cell."""
     x, y = world_plane(cell.epsg, *cell.centres(_SAMPLE))
-    key, kind, texture = _surfaces(x, y)
+    key, kind, texture = ground(x, y)
     keys, first, index = np.unique(key.ravel(), return_index=True, return_inverse=True)
     kinds = kind.ravel()[first]
 
@@ -95,8 +95,8 @@ def landscape(cell: Cell) -> Landscape:
     return Landscape(kinds, keys, mixing, textures)
 
 
-def _surfaces(x: Floats, y: Floats) -> tuple[Hashes, np.ndarray[Any, Any], Floats]:
-    """Surface hash, kind and texture factor of sample points in the world plane."""
+def ground(x: Floats, y: Floats) -> tuple[Hashes, np.ndarray[Any, Any], Floats]:
+    """Surface hash, :class:`Kind` and texture factor of points in the world plane."""
     block, border, road = _blocks(x, y)
     key, u, v, edge = _parcels(x, y, block)
 

@@ -17,7 +17,7 @@ import numpy as np
 from .landscape import Kind, Landscape
 from .noise import Hashes, mix, smooth, uniform
 
-__all__ = ["BANDS", "SPECTRA", "reflectances"]
+__all__ = ["BANDS", "CROPS", "SPECTRA", "crop_numbers", "reflectances"]
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -143,6 +143,15 @@ def _rise(t: Floats, middle: Floats | float, width: float) -> Floats:
     return result
 
 
+def crop_numbers(key: Hashes, harvest_year: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Which crop each field bears, as positions in :data:`CROPS`."""
+    return np.searchsorted(_SHARES, uniform(_crop_seed(key, harvest_year)), side="right")
+
+
+def _crop_seed(key: Hashes, harvest_year: int) -> Hashes:
+    return mix(key, 40, harvest_year)
+
+
 def _fields(key: Hashes, days: Sequence[date], latitude: float, wet: Floats) -> Floats:
     day, year = _season(days, latitude)
     green = np.zeros((len(days), len(key)))
@@ -151,8 +160,8 @@ def _fields(key: Hashes, days: Sequence[date], latitude: float, wet: Floats) -> 
     for ahead in (0, 1):
         for harvest_year in np.unique(year):
             now = np.flatnonzero(year == harvest_year)
-            seed = mix(key, 40, harvest_year + ahead)
-            crop = np.searchsorted(_SHARES, uniform(seed), side="right")
+            seed = _crop_seed(key, harvest_year + ahead)
+            crop = crop_numbers(key, harvest_year + ahead)
             t = day[now][:, None] - 365.25 * ahead
             for number in np.unique(crop):
                 on = np.flatnonzero(crop == number)
