@@ -36,8 +36,8 @@ def _pair(call: Call) -> tuple[str, ...] | None:
         if band is None:
             raise OpenEOError(
                 f"{'Nir' if argument == 'nir' else 'Red'}BandAmbiguous",
-                f"Node {call.node.id!r}: no band {call.args[argument]!r} for {argument!r}; the cube "
-                f"has {', '.join(have)}.",
+                f"Node {call.node.id!r}: no band {call.args[argument]!r} for {argument!r}; the "
+                f"cube has {', '.join(have)}.",
                 node=call.node.id,
             )
         pair.append(band)
