@@ -8,7 +8,7 @@ import re
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from . import routes_discovery, routes_files, routes_jobs, routes_processing, web
 from .errors import OpenEOError
@@ -32,7 +32,7 @@ def create_app(service: Service) -> Starlette:
             Route(ROOT, routes_discovery.capabilities),
             # Clients that are given the versioned address look for it there.
             Route(f"{ROOT}/.well-known/openeo", routes_discovery.well_known),
-            Mount(ROOT, routes=api),
+            Mount(ROOT, app=Router(api, redirect_slashes=False)),
         ],
         middleware=[Middleware(Guard, activity=service.activity)],
         exception_handlers={

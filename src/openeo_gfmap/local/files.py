@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -81,14 +80,14 @@ class Workspace:
         """Return the openEO metadata of an existing file."""
         return _describe(path, self.find(path).stat())
 
-    def list(self) -> Iterator[dict[str, object]]:
-        """Yield the metadata of all files, sorted by path."""
-        for folder, folders, names in os.walk(self.root):
-            folders.sort()
-            for name in sorted(names):
-                file = Path(folder, name)
-                if file.is_file():
-                    yield _describe(file.relative_to(self.root).as_posix(), file.stat())
+    def list(self) -> list[dict[str, object]]:
+        """Return the metadata of all files, sorted by path."""
+        found = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
+        return [
+            _describe(file.relative_to(self.root).as_posix(), file.stat())
+            for file in sorted(found)
+            if file.is_file()
+        ]
 
     def place(self, arrived: Path, path: str) -> None:
         """Move a complete file to a workspace path, replacing what is there, in one step.

@@ -120,8 +120,8 @@ async def collection(request: Request) -> Response:
 
 async def processes(request: Request) -> Response:
     """Describe the processes, as derived from the functions that implement them."""
-    found = await run_in_threadpool(registry.all_processes)
-    described = [process.describe() for process in found.values()]
+    await service_of(request).load_engine()
+    described = [process.describe() for process in registry.all_processes().values()]
     return JSONResponse({"processes": described, "links": []})
 
 

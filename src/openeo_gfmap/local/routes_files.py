@@ -29,8 +29,7 @@ def routes() -> list[Route]:
 async def list_files(request: Request) -> Response:
     """List all files."""
     check_token(request, basic=True)
-    workspace = service_of(request).workspace
-    files = await run_in_threadpool(lambda: list(workspace.list()))
+    files = await run_in_threadpool(service_of(request).workspace.list)
     return JSONResponse({"files": files, "links": []})
 
 

@@ -81,7 +81,8 @@ async def create_job(request: Request) -> Response:
     service = service_of(request)
     document = await read_json(request)
     process = process_of(document)
-    unknown = await run_in_threadpool(unknown_processes, process["process_graph"])
+    await service.load_engine()
+    unknown = unknown_processes(process["process_graph"])
     if unknown:
         raise OpenEOError(
             "ProcessUnsupported",

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from .child import Child, Limits, Stopped, start, supervise
 from .documents import check_graph, job_changes, process_of
+from .engine import validate
 from .errors import OpenEOError
 from .run import WORKER, Ending, memory_limit, prepare, read_ending
 from .web import check_token, read_json, root_url, service_of
@@ -42,6 +43,7 @@ async def validation(request: Request) -> Response:
     process = await read_json(request)
     try:
         check_graph(process.get("process_graph"))
+        await service_of(request).load_engine()
         errors = await run_in_threadpool(_validate, process["process_graph"], request)
     except OpenEOError as error:
         errors = [error]
@@ -53,8 +55,6 @@ async def validation(request: Request) -> Response:
 
 
 def _validate(graph: Mapping[str, Any], request: Request) -> list[OpenEOError]:
-    from .engine import validate  # noqa: PLC0415 - heavy, and not needed to start the server
-
     service = service_of(request)
     return validate(graph, catalog=service.catalog, workspace=service.workspace)
 

@@ -21,7 +21,8 @@ __all__ = ["WORKER", "Ending", "discard_results", "memory_limit", "prepare", "re
 #: Module that a child runs.
 WORKER = "openeo_gfmap.local.worker"
 
-_TAIL = 4000
+# Room for the stacks of all threads, which a crash of a compiled library leaves.
+_TAIL = 15_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _crash(exit_code: int | None) -> OpenEOError:
             "fewer jobs at a time (setting parallel_jobs) or smaller ones."
         )
     elif exit_code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT):
-        hint = " A compiled library crashed; the output below may show where."
+        hint = " A compiled library crashed; the output in the log may show where."
     return OpenEOError("JobCrashed", f"The job's process {how}.{hint}", status=500)
 
 

@@ -12,9 +12,8 @@ import secrets
 import shutil
 import signal
 import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -26,7 +25,6 @@ from .access import USER, Access
 from .app import create_app
 from .batch import BatchQueue
 from .child import adopt
-from .engine import registry
 from .errors import OpenEOError
 from .joblog import rfc3339
 from .settings import Settings, StateFolder
@@ -109,43 +107,50 @@ async def _serve(
         timeout_keep_alive=120,
         timeout_graceful_shutdown=3,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, service)
     _clean_up(state)
     queue.recover()
-    async with _known(state, known, service):
-        idle = asyncio.create_task(_end_when_idle(service, server))
+    tasks = (
+        asyncio.create_task(_end_when_idle(service, server)),
         # The first client should not have to wait for all these imports.
-        threading.Thread(target=registry.all_processes, daemon=True).start()
-        _log.info("Serving %s on %s", state.root, known["url"])
-        if on_ready:
-            on_ready(known["url"], state.server_file)
-        try:
-            await server.serve(sockets=[sock])
-        finally:
-            idle.cancel()
-            service.activity.closing = True
-            await queue.stop()
-            store.close()
+        asyncio.create_task(service.load_engine()),
+    )
+    # The socket is listening already: a client that reads the file can connect at once.
+    _write_private(state.server_file, known)
+    _log.info("Serving %s on %s", state.root, known["url"])
+    if on_ready:
+        on_ready(known["url"], state.server_file)
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await queue.stop()
+        store.close()
     _log.info("Ended")
 
 
-@contextlib.asynccontextmanager
-async def _known(
-    state: StateFolder, known: dict[str, Any], service: Service
-) -> AsyncIterator[None]:
-    """Let clients find the server as long as it takes requests.
+class _Server(uvicorn.Server):
+    """A server that from the moment it is to end takes no requests and cannot be found."""
 
-    The socket is listening before, so a client that reads the file can connect at once.
-    """
-    _write_private(state.server_file, known)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            state.server_file.unlink()
+    def __init__(self, config: uvicorn.Config, service: Service):
+        super().__init__(config)
+        self._service = service
+
+    def close(self) -> None:
+        """End; what is being answered is still answered."""
+        self.should_exit = True
+        self._service.activity.closing = True
+        self._service.settings.folder.server_file.unlink(missing_ok=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End on a signal."""
+        self.close()
+        super().handle_exit(sig, frame)
 
 
-async def _end_when_idle(service: Service, server: uvicorn.Server) -> None:
+async def _end_when_idle(service: Service, server: _Server) -> None:
     limit = service.settings.idle_seconds
     if not limit:
         return
@@ -157,16 +162,15 @@ async def _end_when_idle(service: Service, server: uvicorn.Server) -> None:
         if left <= 0:
             # No await between this look and the refusal of further requests: a client that got
             # an answer has made the server wait for another idle period.
-            activity.closing = True
+            server.close()
             _log.info("Idle for %g s", limit)
-            server.should_exit = True
             return
         await asyncio.sleep(min(left + 0.01, 1.0))
 
 
 @contextlib.contextmanager
 def _lock(state: StateFolder) -> Iterator[None]:
-    """Hold the state folder; wait a little for a server that is about to end."""
+    """Hold the state folder; wait for a server that is about to end, which nobody can find."""
     with state.lock_file.open("w") as file:
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -174,13 +178,15 @@ def _lock(state: StateFolder) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if state.server_file.exists() or time.monotonic() > deadline:
                     raise OpenEOError(
                         "ServerRunning",
                         f"Another server already uses {state.root}: its address stands in "
                         f"{state.server_file}. Use that one, stop it, or give another --home.",
                     ) from None
-                time.sleep(0.1)
+                time.sleep(0.05)
+        # Left by a server that was killed.
+        state.server_file.unlink(missing_ok=True)
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -86,6 +87,17 @@ class Service:
     store: JobStore
     queue: BatchQueue
     activity: Activity = field(default_factory=Activity)
+    _engine: asyncio.Future[None] | None = None
+
+    async def load_engine(self) -> None:
+        """Import the engine, once, and without stopping everything else for the second it takes.
+
+        In one thread only: Python does not promise whole modules when several threads import
+        modules that import each other.
+        """
+        if self._engine is None:
+            self._engine = asyncio.ensure_future(asyncio.to_thread(_import_engine))
+        await asyncio.shield(self._engine)
 
     @property
     def workspace(self) -> Workspace:
@@ -96,6 +108,12 @@ class Service:
     def catalog(self) -> Catalog:
         """The collections; may ask remote catalogues when first used."""
         return Catalog.from_settings(self.settings.sources, self.settings.folder.archive)
+
+
+def _import_engine() -> None:
+    from .engine import outputs, planner, registry  # noqa: F401, PLC0415
+
+    registry.all_processes()
 
 
 def service_of(request: Request) -> Service:

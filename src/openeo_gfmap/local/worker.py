@@ -132,6 +132,8 @@ def _run(request: Request, folder: Path, log: JobLog) -> Any:
         ),
         workers=request.workers,
         log=log,
+        # Half, since reading, processes and writing need room beside the arrays of a window.
+        memory=request.memory // (2 * request.workers),
     )
     return execute(request.process_graph, env=env, out_dir=folder / "results")
 
