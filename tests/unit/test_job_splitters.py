@@ -264,7 +264,7 @@ def test_coordinates_that_are_no_place_are_named(split: Split) -> None:
         split(frame([Point(5, 51), nan]))
     with pytest.raises(InvalidGeometry, match="without finite"):
         split(frame([Point(np.inf, 51)]))
-    with pytest.raises(InvalidGeometry, match=r"not on the globe: row 1.*\(5.0, 95.0\)"):
+    with pytest.raises(InvalidGeometry, match=r"not on the globe: row 1.*\[5.0, 95.0, 5.0, 95.0\]"):
         split(frame([Point(5, 51), Point(5, 95)]))
     with pytest.raises(InvalidGeometry, match="not on the globe: row 0"):
         split(frame([Point(1e12, 1e12)], crs=32631))
@@ -460,3 +460,24 @@ def test_the_pipeline_s_split_finds_the_hexagons_that_the_labels_came_with(
     assert len(jobs) == gdf["h3index"].nunique() == 88
     found = pd.concat(jobs).set_index("sample_id")["h3index"]
     assert (found == gdf.set_index("sample_id")["h3index"].loc[found.index]).all()
+
+
+@all_splitters
+def test_awkward_label_files(split: Split, shared_data: Path) -> None:
+    folder = shared_data / "labels"
+    patches = gpd.read_parquet(folder / "worldcereal_34TFM_100_patches_utm.parquet")
+    patches["row"] = np.arange(len(patches))
+    check(patches, split(patches))
+    collection = gpd.read_file(folder / "GeometryCollection01.json")
+    collection["row"] = np.arange(len(collection))
+    check(collection, split(collection))
+    with pytest.raises(InvalidGeometry, match="null"):
+        split(gpd.read_file(folder / "null_geom.geojson"))
+    with pytest.raises(InvalidGeometry, match="not on the globe"):
+        split(gpd.read_file(folder / "test_geojson_invalid_coordinates.geojson"))
+
+
+def test_patches_of_one_tile_find_it(shared_data: Path) -> None:
+    name = "worldcereal_34TFM_100_patches_utm.parquet"
+    patches = gpd.read_parquet(shared_data / "labels" / name)
+    assert {job["tile"][0] for job in split_job_s2grid(patches)} == {"34TFM"}

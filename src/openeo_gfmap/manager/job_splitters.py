@@ -149,7 +149,9 @@ def split_job_s2grid(
     """
     del web_mercator
     max_points = _checked_int("max_points", max_points, 1)
-    index = tile_index(*representative_points(polygons), choose="margin")
+    index = map_blocks(
+        lambda lon, lat: tile_index(lon, lat, choose="margin"), *representative_points(polygons)
+    )
     tiles = all_tiles()
     without = index < 0
     if without.any():

@@ -75,9 +75,9 @@ def representative_points(gdf: gpd.GeoDataFrame) -> tuple[Floats, Floats]:
     if off.any():
         first = int(np.flatnonzero(off)[0])
         raise InvalidGeometry(
-            f"{_counted(off)} not on the globe: {_rows(gdf.index, off)}. The first one is "
-            f"at ({x[first]}, {y[first]}) in {crs.name!r}; expected coordinates inside that CRS. "
-            "Are the axes swapped, or is the CRS another one?"
+            f"{_counted(off)} not on the globe: {_rows(gdf.index, off)}. The first one has the "
+            f"bounds {shapely.bounds(geometries[first]).tolist()} in {crs.name!r}; expected "
+            "coordinates inside that CRS. Are the axes swapped, or is the CRS another one?"
         )
     return normalise_lon(lon), lat
 
@@ -183,7 +183,8 @@ def _put_together(
 
     Longitudes can be read from -180° to 180° or from 0° to 360°. A geometry that is narrower when
     read in another way than it was written is taken to be meant so. Geometries around the whole
-    globe would shrink to a line: they stay as they are.
+    globe would shrink to a line: they stay as they are. Wider than the globe is no place at all:
+    some of the coordinates must be wrong, and the longitude becomes NaN.
     """
 
     def degrees(xy: Floats) -> Floats:
@@ -197,6 +198,7 @@ def _put_together(
 
     written = shapely.transform(geometries[rows], degrees)
     narrowest = _widths(written)
+    too_wide = narrowest > 360.0
     for reading in (centred, eastern):
         read = shapely.transform(written, reading)
         width = _widths(read)
@@ -204,6 +206,7 @@ def _put_together(
         narrowest[better] = width[better]
         centroid = shapely.centroid(read[better])
         lon[rows[better]], lat[rows[better]] = shapely.get_x(centroid), shapely.get_y(centroid)
+    lon[rows[too_wide]] = np.nan
 
 
 def _widths(geometries: Geometries) -> Floats:
