@@ -288,6 +288,23 @@ class TestIdle:
 
 
 class TestParts:
+    def test_progress_reaches_the_job(self, tmp_path: Path) -> None:
+        from openeo_gfmap.local.batch import _ProgressNote
+        from openeo_gfmap.local.store import Job
+        from openeo_gfmap.local.worker import PROGRESS_FILE, _Progress
+
+        store = JobStore(tmp_path / "jobs.sqlite")
+        store.add(Job(id="j"), {})
+        note = _ProgressNote(store, "j", tmp_path)
+        note()
+        assert store.get("j").progress == 0
+        tell = _Progress(tmp_path / PROGRESS_FILE)
+        tell(12.34)
+        tell(99)  # too soon after the one before to be worth writing
+        note()
+        assert store.get("j").progress == 12.3
+        store.close()
+
     def test_memory_limit_follows_the_job_options(self, tmp_path: Path) -> None:
         settings = Settings(home=tmp_path, job_memory=8 << 30)
         asked = {"executor-memory": "5G", "executor-memoryOverhead": "2G"}

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from .child import Child, Limits, Stopped, adopt, start, supervise
 from .joblog import JobLog, rfc3339
-from .run import WORKER, Ending, discard_results, memory_limit, prepare, read_ending
+from .run import WORKER, Ending, discard_results, memory_limit, prepare, read_ending, read_progress
 from .settings import Settings
 from .store import Job, JobStore
 
@@ -32,6 +33,22 @@ MAX_INTERRUPTIONS = 2
 
 _CANCELED = Stopped("JobCanceled", "The job was canceled.")
 _SHUT_DOWN = Stopped("ServerStopped", "The server was stopped.")
+
+
+@dataclass
+class _ProgressNote:
+    """Store a job's progress when it has changed."""
+
+    store: JobStore
+    job_id: str
+    folder: Path
+    last: float = 0
+
+    def __call__(self) -> None:
+        percent = read_progress(self.folder)
+        if percent != self.last:
+            self.last = percent
+            self.store.update(self.job_id, progress=percent)
 
 
 class BatchQueue:
@@ -94,6 +111,8 @@ class BatchQueue:
         """Queue a job; no effect on one that is queued or running already."""
         if job.status in ("queued", "running"):
             return
+        # Now, not when it starts: results of an earlier run must never pass for those of this one.
+        discard_results(self.folder(job.id))
         self._store.enqueue(job.id, rfc3339())
         self.log(job)("info", "The job was queued.")
         self._start_waiting()
@@ -155,7 +174,9 @@ class BatchQueue:
                 self.log(job)("info", "The job starts.")
                 child = start(folder, WORKER)
             limits = Limits(memory, self._settings.job_seconds)
-            stopped = await supervise(child, limits, stop)
+            stopped = await supervise(
+                child, limits, stop, _ProgressNote(self._store, job.id, folder)
+            )
             if stopped is _SHUT_DOWN:
                 self.log(job)("warning", f"{_SHUT_DOWN.message} The job starts anew with it.")
                 self._update(job, status="queued", progress=0)
@@ -164,6 +185,8 @@ class BatchQueue:
             self._finish(job, ending, child)
         except Exception as error:  # noqa: BLE001 - a full disk, no more processes, or a bug:
             # the job must reach its end, and the server must go on with the others.
+            if child is not None:
+                await asyncio.to_thread(child.kill)
             _log.error("Job %s could not be run", job.id, exc_info=error)
             self._update(job, status="error")
             self._say(job, "error", f"The server could not run the job: {error}.", "Internal")

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,12 @@ def _locked(path: Path) -> bool:
     return False
 
 
-async def supervise(child: Child, limits: Limits, stop: asyncio.Future[Stopped]) -> Stopped | None:
+async def supervise(
+    child: Child,
+    limits: Limits,
+    stop: asyncio.Future[Stopped],
+    each_look: Callable[[], None] | None = None,
+) -> Stopped | None:
     """Wait for a child's end; end it when it passes a limit or ``stop`` gets a result.
 
     Parameters
@@ -195,6 +201,8 @@ async def supervise(child: Child, limits: Limits, stop: asyncio.Future[Stopped])
         Memory is watched where the system tells it (Linux).
     stop
         The way to end the child from elsewhere: only here its processes are touched.
+    each_look
+        Called at each look at the child.
 
     Returns
     -------
@@ -216,6 +224,8 @@ async def supervise(child: Child, limits: Limits, stop: asyncio.Future[Stopped])
         if stopped:
             await asyncio.to_thread(child.kill)
             return stopped
+        if each_look:
+            each_look()
         await asyncio.wait({stop}, timeout=pause)
         pause = min(pause * 1.5, _LAST_LOOK)
     child.usage.duration = time.time() - child.started

@@ -14,9 +14,17 @@ from typing import Any
 from .child import Child, Stopped
 from .errors import OpenEOError
 from .settings import GIB, Settings, parse_size
-from .worker import Request
+from .worker import PROGRESS_FILE, Request
 
-__all__ = ["WORKER", "Ending", "discard_results", "memory_limit", "prepare", "read_ending"]
+__all__ = [
+    "WORKER",
+    "Ending",
+    "discard_results",
+    "memory_limit",
+    "prepare",
+    "read_ending",
+    "read_progress",
+]
 
 #: Module that a child runs.
 WORKER = "openeo_gfmap.local.worker"
@@ -101,7 +109,7 @@ def prepare(
 
 def discard_results(folder: Path) -> None:
     """Remove everything in a run's folder but its log and its lock."""
-    for name in ("result.json", "error.json", "request.json", "output.txt"):
+    for name in ("result.json", "error.json", "request.json", "output.txt", PROGRESS_FILE):
         (folder / name).unlink(missing_ok=True)
     for name in ("results", "scratch"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -121,6 +129,14 @@ def read_ending(folder: Path, child: Child | None, stopped: Stopped | None) -> E
         error = OpenEOError(known["code"], known["message"], status=known["status"])
         return Ending(error=error, logged=True, output=output)
     return Ending(error=_crash(child.exit_code if child else None), output=output)
+
+
+def read_progress(folder: Path) -> float:
+    """Return the per cent of a run that is done."""
+    try:
+        return float((folder / PROGRESS_FILE).read_text())
+    except FileNotFoundError:
+        return 0.0
 
 
 def _crash(exit_code: int | None) -> OpenEOError:

@@ -13,6 +13,7 @@ import logging
 import os
 import resource
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,10 @@ from .errors import OpenEOError
 from .files import Fetcher, Workspace
 from .joblog import JobLog
 
-__all__ = ["Request", "main", "write_json"]
+__all__ = ["PROGRESS_FILE", "Request", "main", "write_json"]
+
+#: File in the folder that holds the per cent of the work that is done.
+PROGRESS_FILE = "progress"
 
 _LONGEST_TRACEBACK = 8000
 
@@ -132,6 +136,7 @@ def _run(request: Request, folder: Path, log: JobLog) -> Any:
         ),
         workers=request.workers,
         log=log,
+        progress=_Progress(folder / PROGRESS_FILE),
         # Half, since reading, processes and writing need room beside the arrays of a window.
         memory=request.memory // (2 * request.workers),
     )
@@ -154,6 +159,21 @@ def _limit_memory(limit: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+@dataclass
+class _Progress:
+    """Leave the percentage where the server looks for it, as often as it looks."""
+
+    path: Path
+    written: float = 0
+
+    def __call__(self, percent: float) -> None:
+        if time.monotonic() - self.written >= 0.5:
+            self.written = time.monotonic()
+            part = self.path.with_suffix(".part")
+            part.write_text(f"{percent:.1f}")
+            part.replace(self.path)
 
 
 class _LogHandler(logging.Handler):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -19,7 +22,7 @@ from .evaluate import Evaluation
 from .graph import parse
 from .loading import find_scenes, union_of, wider
 from .outputs import Output, make_output
-from .plan import Demand, Env, Plan, Window
+from .plan import Demand, Env, Plan, Unknown, Window
 from .planner import make_plan
 from .result import JobResult
 
@@ -60,6 +63,8 @@ def run(
     plan = make_plan(graph, env)
     if plan.problems:
         raise plan.problems[0]
+    if any(isinstance(value, Unknown) for value in plan.constants.values()):
+        raise OpenEOError("Internal", "The run was given no way to fetch files.", status=500)
     out_dir.mkdir(parents=True, exist_ok=True)
     output = make_output(plan, out_dir, env.memory)
     windows = output.windows()
@@ -71,6 +76,10 @@ def run(
             env.log("warning", message)
         log.done(window)
     assets = output.finish()
+    if not assets:
+        raise OpenEOError(
+            "NoDataAvailable", "No feature has data; the log says why, feature by feature."
+        )
     env.log("info", f"Wrote {len(assets)} files in {time.monotonic() - started:.1f} s.")
     used = {s.href or s.id for found in scenes.values() for s in found}
     return JobResult(
@@ -154,6 +163,13 @@ def _payloads(
             while waiting:
                 first, future = waiting.popleft()
                 yield first, future.result()
+        except BrokenProcessPool as error:
+            raise OpenEOError(
+                "JobFailed",
+                "A process that evaluated windows ended by itself, most often for want of memory. "
+                "Ask for fewer bands or dates in a job, or more memory.",
+                status=500,
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -178,7 +194,16 @@ def _quiet(level: str, message: str) -> None:
 
 def _prepare(plan: Plan, env: Env, scenes: Mapping[str, Sequence[Scene]], output: Output) -> None:
     global _work  # noqa: PLW0603 - the pool's way to keep state in a worker process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _work = _Work(plan, env, scenes, output)
+
+
+def _end_with_parent() -> None:
+    """End this process when the leading one is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _evaluate(window: Window) -> Any:
@@ -196,6 +221,7 @@ class _Progress:
 
     def done(self, window: Window) -> None:
         self._done += 1
+        self._env.progress(100 * self._done / self._total)
         now = time.monotonic()
         if now - self._last >= _SECONDS_BETWEEN_NEWS or self._done == self._total:
             self._last = now

@@ -57,6 +57,10 @@ def _silent(level: str, message: str) -> None:
     """Log nothing."""
 
 
+def _unseen(percent: float) -> None:
+    """Show nobody how far the run is."""
+
+
 @dataclass(frozen=True)
 class Env:
     """What a run needs from outside; picklable, since windows may run in other processes.
@@ -71,6 +75,8 @@ class Env:
         Processes that evaluate windows; 1 stays in this process.
     log
         Takes a level (``"info"``, ``"warning"``, …) and a message.
+    progress
+        Takes the share of the windows that is done, in per cent.
     memory
         Bytes one process may use for the arrays of a window.
     open_reader
@@ -81,6 +87,7 @@ class Env:
     fetch: Callable[[str], Path] | None = None
     workers: int = 1
     log: Callable[[str, str], None] = _silent
+    progress: Callable[[float], None] = _unseen
     memory: int = 1 << 30
     open_reader: Callable[[], Any] = _default_reader
 
