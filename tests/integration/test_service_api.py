@@ -230,6 +230,28 @@ class TestErrors:
         assert (status, json.loads(answer)["code"]) == (400, code)
 
     @pytest.mark.parametrize(
+        "extra",
+        [
+            b'"title": "\\ud800"', b'"title": "\\ud83d\\ude00 \\u0000"', b'"budget": 1e400',
+            b'"budget": 1' + b"0" * 30, b'"budget": 1' + b"0" * 400, b'"budget": 1' + b"0" * 5000,
+            b'"x": ' + b"[" * 150 + b"]" * 150, b'"x": ' + b"[" * 250 + b"]" * 250,
+            b'"x": ' + b'{"a":' * 900 + b"1" + b"}" * 900, b'"title": null, "title": "twice"',
+        ],
+    )  # fmt: skip
+    def test_odd_values_are_refused_or_come_back(
+        self, server: ServerProcess, connection: openeo.Connection, extra: bytes
+    ) -> None:
+        body = b'{"process": {"process_graph": ' + json.dumps(ADD).encode() + b"}, " + extra + b"}"
+        status, headers, answer = server.request(
+            "POST", f"{ROOT}/jobs", body, Authorization=bearer(connection)
+        )
+        if status != 201:
+            code = json.loads(answer)["code"]
+            assert status == 400 and code in ("ProcessInvalid", "BudgetInvalid")
+        else:
+            connection.job(headers["openeo-identifier"]).describe()
+
+    @pytest.mark.parametrize(
         "members",
         [{"title": 1}, {"plan": []}, {"budget": "x"}, {"budget": True}, {"log_level": "loud"},
          {"job_options": []}, {"title": "x" * 200_000}],

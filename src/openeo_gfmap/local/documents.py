@@ -12,6 +12,7 @@ from .joblog import LEVELS
 __all__ = ["check_graph", "job_changes", "process_of", "unknown_processes"]
 
 _LONGEST_TEXT = 100_000
+_LARGEST_BUDGET = 1e15
 # Nested deeper, a process graph is a mistake or an attack on the recursion limit.
 _DEEPEST = 60
 
@@ -111,8 +112,11 @@ def job_changes(document: Mapping[str, Any]) -> dict[str, Any]:
                 )
     if "budget" in document:
         budget = _checked(document, "budget", (int, float, type(None)), "a number or null")
-        if budget is not None and not 0 < budget < float("inf"):
-            raise OpenEOError("BudgetInvalid", f"The budget is {budget}; expected more than 0.")
+        if budget is not None and not 0 < budget <= _LARGEST_BUDGET:
+            raise OpenEOError(
+                "BudgetInvalid",
+                f"The budget is {budget!r:.40}; expected more than 0, up to {_LARGEST_BUDGET:.0e}.",
+            )
         changes["budget"] = budget
     if "log_level" in document:
         level = document["log_level"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 import time
 import uuid
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -51,6 +53,9 @@ _log = logging.getLogger(__name__)
 
 #: Path of the versioned API.
 ROOT = "/openeo/1.2"
+
+# Deeper than any process graph in use, and far from Python's recursion limit.
+_DEEPEST = 200
 
 # Endpoints that openEO knows and this server does not have; anything else unknown is a 404.
 _UNSUPPORTED = re.compile(
@@ -152,17 +157,47 @@ async def read_json(request: Request) -> dict[str, Any]:
                 "/files and name their URL in the process graph.",
                 status=413,
             )
+    return await run_in_threadpool(_parse, bytes(body))
+
+
+def _parse(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(bytes(body), parse_constant=_no_constant)
+        document = json.loads(body, parse_constant=_no_number, parse_float=_finite)
+        # Half of a surrogate pair is no character: it could be neither stored nor sent back.
+        if re.search(rb"\\u[dD][89a-fA-F]", body):
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise OpenEOError("ProcessInvalid", f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
         raise OpenEOError("ProcessInvalid", "The body is JSON, but not an object: expected {…}.")
+    _check_depth(document)
     return document
 
 
-def _no_constant(name: str) -> None:
+def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON number; use null")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _check_depth(document: object) -> None:
+    """Refuse what is nested so deep that walking it, here or later, would end the recursion."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            value
+            for container in level
+            for value in (container.values() if isinstance(container, dict) else container)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return
+    raise OpenEOError("ProcessInvalid", f"The document nests deeper than {_DEEPEST} levels.")
 
 
 def query_int(request: Request, name: str, *, least: int) -> int | None:
