@@ -103,7 +103,9 @@ class _MarkingAdapter(BaseAdapter):
         attempt.sent, attempt.status, attempt.job_id = True, None, None
         response = self._inner.send(request, *args, **kwargs)
         attempt.status = response.status_code
-        attempt.job_id = response.headers.get("OpenEO-Identifier")
+        attempt.job_id = response.headers.get("OpenEO-Identifier") or (
+            response.headers.get("Location", "").rpartition("/")[2] or None
+        )
         return response
 
     def close(self) -> None:

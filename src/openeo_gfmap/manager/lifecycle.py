@@ -19,264 +19,83 @@ therefore needs no code of its own: the stored states say what comes next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from openeo_gfmap.errors import InvalidTransition
-
-
-class JobStatus(StrEnum):
-    """Where a job stands."""
-
-    NOT_STARTED = "not_started"
-    #: The intent to create it is stored; whether the back-end has it is not known yet.
-    CREATING = "creating"
-    CREATED = "created"
-    QUEUED = "queued"
-    RUNNING = "running"
-    #: Done on the back-end; its files are not all here yet.
-    DOWNLOADING = "downloading"
-    #: Its files are here and verified; the user's action is not done yet.
-    POSTPROCESSING = "postprocessing"
-    #: Downloaded, verified, post-processed and in the catalogue.
-    FINISHED = "finished"
-    SKIPPED = "skipped"
-    START_FAILED = "start_failed"
-    ERROR = "error"
-    CANCELED = "canceled"
-    POSTPROCESSING_ERROR = "postprocessing-error"
-
-    @property
-    def shown(self) -> str:
-        """The word the tracker uses, which knows eleven states."""
-        return _SHOWN.get(self, self.value)
-
-
-_SHOWN = {
-    JobStatus.CREATING: JobStatus.NOT_STARTED.value,
-    JobStatus.DOWNLOADING: JobStatus.POSTPROCESSING.value,
-}
-
-#: States that take one of the places a back-end gives.
-ACTIVE = frozenset(
-    {JobStatus.CREATING, JobStatus.CREATED, JobStatus.QUEUED, JobStatus.RUNNING},
+from openeo_gfmap.manager.model import (
+    ACTIVE,
+    FINAL,
+    Action,
+    AnswerLost,
+    Create,
+    Created,
+    CreationFailed,
+    Event,
+    Fetch,
+    Fetched,
+    FetchFailed,
+    FilesChanged,
+    Found,
+    Intended,
+    Job,
+    JobStatus,
+    NotMade,
+    Poll,
+    Process,
+    Processed,
+    ProcessingFailed,
+    Restarted,
+    Resumed,
+    SavedFile,
+    Search,
+    Seen,
+    Skipped,
+    Start,
+    StartFailed,
+    Unreachable,
+    Vanished,
 )
 
-#: States that a run leaves as they are.
-FINAL = frozenset(
-    {
-        JobStatus.FINISHED,
-        JobStatus.SKIPPED,
-        JobStatus.START_FAILED,
-        JobStatus.ERROR,
-        JobStatus.CANCELED,
-        JobStatus.POSTPROCESSING_ERROR,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One row of the tracker, without the user's columns.
-
-    Attributes
-    ----------
-    row
-        Position in the tracker.
-    status
-        Where it stands.
-    backend
-        Name of the back-end it runs on; before it is created, the one the user asked for.
-    id
-        The back-end's job id.
-    mark
-        Text in the description of the job by which it is found after a lost answer.
-    intended_at
-        When the creation was about to be asked for; ISO 8601, UTC.
-    attempts
-        How often the creation was asked for.
-    title, description, start_time, costs, cpu, memory, duration
-        What the back-end says of the job; None when it does not.
-    message
-        Why the job is in a failed state, or was not made yet.
-    """
-
-    row: int
-    status: JobStatus = JobStatus.NOT_STARTED
-    backend: str | None = None
-    id: str | None = None
-    mark: str | None = None
-    intended_at: str | None = None
-    attempts: int = 0
-    title: str | None = None
-    description: str | None = None
-    start_time: str | None = None
-    costs: float | None = None
-    cpu: str | None = None
-    memory: str | None = None
-    duration: str | None = None
-    message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SavedFile:
-    """A downloaded and verified result file.
-
-    Attributes
-    ----------
-    path
-        Relative to the output folder, with "/".
-    size, checksum
-        Bytes, and the SHA-256 in hex, of the file as it was downloaded.
-    item
-        STAC item that describes it.
-    """
-
-    path: str
-    size: int
-    checksum: str
-    item: Mapping[str, Any] = field(hash=False)
-
-
-# ------------------------------------------------------------------------------------------ events
-# What happened. A field that has the name of a job's field is copied into it; the table below says
-# the next state.
-
-
-@dataclass(frozen=True, slots=True)
-class Intended:
-    """The job is about to be created; stored before the request is made."""
-
-    backend: str
-    mark: str
-    intended_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """The back-end answered with a job id."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Found(Created):
-    """A job with the intent's mark exists: the answer was lost, the job was not."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """The user's callback returned no job."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotMade(_Failure):
-    """The back-end certainly has no such job, and asking again may help."""
-
-
-@dataclass(frozen=True, slots=True)
-class CreationFailed(_Failure):
-    """Asking again would not help; `id` is that of a job which the callback made but lost."""
-
-    id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerLost(_Failure):
-    """The creation was asked for; whether it happened is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartFailed(_Failure):
-    """The back-end refused to start the job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The back-end's word for how the job stands, and what else it says: fields of the job."""
-
-    word: str
-    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Vanished(_Failure):
-    """The back-end no longer knows the job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable(_Failure):
-    """The back-end did not answer properly; nothing is known that was not known before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """All result files are in place."""
-
-    files: tuple[SavedFile, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FetchFailed(_Failure):
-    """Result files are missing for good, or have no safe place."""
-
-
-@dataclass(frozen=True, slots=True)
-class FilesChanged:
-    """Files are not what was downloaded: an action was cut short, or somebody touched them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """The user's action is done; `items` go to the catalogue."""
-
-    items: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessingFailed(_Failure):
-    """The user's action raised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restarted:
-    """The user wants the job made anew: all that was known of the old one is forgotten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The user wants the post-processing tried again."""
-
-
-Event: TypeAlias = (
-    # fmt: off
-    Intended
-    | Created
-    | Found
-    | Skipped
-    | NotMade
-    | CreationFailed
-    | AnswerLost
-    | StartFailed
-    | Seen
-    | Vanished
-    | Unreachable
-    | Fetched
-    | FetchFailed
-    | FilesChanged
-    | Processed
-    | ProcessingFailed
-    | Restarted
-    | Resumed
-    # fmt: on
-)
+__all__ = [
+    "ACTIVE",
+    "FINAL",
+    "REMOTE",
+    "TRANSITIONS",
+    "Action",
+    "AnswerLost",
+    "Create",
+    "Created",
+    "CreationFailed",
+    "Event",
+    "Fetch",
+    "FetchFailed",
+    "Fetched",
+    "FilesChanged",
+    "Found",
+    "Intended",
+    "Job",
+    "JobStatus",
+    "Limits",
+    "NotMade",
+    "Poll",
+    "Process",
+    "Processed",
+    "ProcessingFailed",
+    "Restarted",
+    "Resumed",
+    "SavedFile",
+    "Search",
+    "Seen",
+    "Skipped",
+    "Start",
+    "StartFailed",
+    "Unreachable",
+    "Vanished",
+    "apply",
+    "plan",
+    "validate_state",
+]
 
 # ------------------------------------------------------------------------------------------- table
 
@@ -373,6 +192,8 @@ def _changes(job: Job, event: Event) -> dict[str, Any]:
     if isinstance(event, Restarted):
         blank = Job(job.row)
         return {name: getattr(blank, name) for name in _FORGOTTEN}
+    if isinstance(event, Unreachable):
+        return {}
     changes: dict[str, Any] = {"message": None}
     changes.update({f.name: getattr(event, f.name) for f in fields(event) if f.name in _FIELDS})
     if isinstance(event, Seen):
@@ -385,48 +206,6 @@ def _changes(job: Job, event: Event) -> dict[str, Any]:
 _FIELDS = frozenset(f.name for f in fields(Job))
 _FORGOTTEN = _FIELDS - {"row", "status", "backend"}
 
-
-# ----------------------------------------------------------------------------------------- actions
-
-
-@dataclass(frozen=True, slots=True)
-class _Action:
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class Create(_Action):
-    """Ask the user's callback for a job on `backend`. Answers with any event of CREATING."""
-
-    backend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Search(_Action):
-    """Look for the job with the intent's mark: Found, NotMade or Unreachable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start(_Action):
-    """Start the job unless it runs already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Poll(_Action):
-    """Ask how the job stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch(_Action):
-    """Download and verify the result files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Process(_Action):
-    """Run the user's action on the files."""
-
-
-Action: TypeAlias = Create | Search | Start | Poll | Fetch | Process
 
 #: What a job needs next; also the states in which it has been made, or may have been.
 _NEXT: Mapping[JobStatus, type[Search | Start | Poll | Fetch | Process]] = {

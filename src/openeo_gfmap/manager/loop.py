@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import time
 import traceback
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
@@ -25,6 +26,9 @@ from openeo_gfmap.manager.worker import Task, Worker
 
 __all__ = ["Loop"]
 
+_Outcome: TypeAlias = tuple[Task, life.Event | Exception]
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILED = frozenset({JobStatus.ERROR, JobStatus.CANCELED, JobStatus.START_FAILED})
 _VIEW_SHARE = 0.05  # of the time may go into rewriting the CSV
 _VIEW_INTERVAL = 1.0  # seconds, at least
@@ -72,7 +76,7 @@ class Loop:
         self._jobs = self._store.jobs()
         self._counts = Counter(job.status for job in self._jobs)
         self._board = _Board(self._jobs, self._parallel_jobs)
-        self._events: queue.SimpleQueue[tuple[Task, life.Event] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Outcome | None] = queue.SimpleQueue()
         self._in_flight: dict[int, Task] = {}
         self._rest_until: dict[int, float] = {}
         self._failures: Counter[int] = Counter()
@@ -80,6 +84,7 @@ class Loop:
         self._view_due = 0.0
         self._samples = self._store.count_items()
         self._stopping = False
+        self._fatal: Exception | None = None
         requests: Pool[Task] = Pool("requests", options.request_threads, self._perform)
         fetches: Pool[Task] = Pool("downloads", options.download_threads, self._perform)
         processing: Pool[Task] = Pool("processing", processing_threads, self._perform)
@@ -165,7 +170,10 @@ class Loop:
         finally:
             for pool in set(self._pools.values()):
                 pool.close()
-            self._write_view(force=True)
+            if self._fatal is None:
+                self._write_view(force=True)
+        if self._fatal is not None:
+            raise self._fatal
         counts = Counter(job.status.shown for job in self._jobs)
         _log.info("%s", self.farewell if self._stopping else f"Done: {dict(counts)}.")
         return dict(counts)
@@ -201,6 +209,7 @@ class Loop:
                     if isinstance(action, life.Search)
                     else frozenset()
                 ),
+                tries=self._failures[job.row],
             )
             self._in_flight[job.row] = task
             self._pools[type(action)].submit(task)
@@ -211,10 +220,13 @@ class Loop:
             event = self._worker.perform(task)
         except Exception as error:  # noqa: BLE001 - the run goes on without this job
             _log.debug("%s raised:\n%s", type(task.action).__name__, traceback.format_exc())
+            if getattr(error, "errno", None) in _DISK_FULL:
+                self._events.put((task, error))
+                return
             event = _unexpected(task.action, error)
         self._events.put((task, event))
 
-    def _collect(self) -> list[tuple[Task, life.Event]]:
+    def _collect(self) -> list[_Outcome]:
         """Wait for outcomes, at most until a job has rested or the CSV is due."""
         now = time.monotonic()
         until = min([*self._rest_until.values(), now + _VIEW_INTERVAL])
@@ -242,11 +254,19 @@ class Loop:
 
     # -------------------------------------------------------------------------------------- events
 
-    def _apply_outcomes(self, outcomes: list[tuple[Task, life.Event]]) -> None:
+    def _apply_outcomes(self, outcomes: list[_Outcome]) -> None:
+        events: list[tuple[int, life.Event]] = []
         for task, event in outcomes:
-            self._in_flight.pop(task.action.job.row, None)
+            row = task.action.job.row
+            self._in_flight.pop(row, None)
+            if isinstance(event, Exception):
+                # The job stays as it is stored, and is taken up there when there is room.
+                self._fatal = event
+                self._stopping = True
+                continue
             self._pace(task, event)
-        self._apply((task.action.job.row, event) for task, event in outcomes)
+            events.append((row, event))
+        self._apply(events)
 
     def _pace(self, task: Task, event: life.Event) -> None:
         """Decide when the job is looked at next."""

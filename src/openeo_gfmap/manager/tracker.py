@@ -163,12 +163,12 @@ def _read(path: Path, df: pd.DataFrame) -> tuple[list[str], list[tuple[Job, Reco
         )
     matching: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in wanted:
-        matching[tuple(text_of(record.values[name]) for name in common)].append(record)
+        matching[tuple(_loose(text_of(record.values[name])) for name in common)].append(record)
     typed = pd.read_csv(path).to_dict("records")
     rows: list[tuple[Job, Record]] = []
     matched = 0
     for row, (line, values) in enumerate(zip(lines, typed, strict=True)):
-        candidates = matching[tuple(line[name] for name in common)]
+        candidates = matching[tuple(_loose(line[name]) for name in common)]
         if candidates:
             record = candidates.pop(0)
             matched += 1
@@ -187,6 +187,12 @@ def _read(path: Path, df: pd.DataFrame) -> tuple[list[str], list[tuple[Job, Reco
         )
     extra = [name for name in header if name not in columns and name not in CONTRACT_COLUMNS]
     return [*columns, *(extra if matched < len(rows) else [])], rows
+
+
+def _loose(text: str) -> str:
+    """Return a cell so that numbers are equal whose last digits or ``.0`` a tool has changed."""
+    number = _number(text)
+    return text if number is None else f"{number:.12g}"
 
 
 def _parse(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,0 +1,73 @@
+"""Reading what a back-end says with care: fields may be absent or null, answers no JSON at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+from openeo.rest import OpenEoRestError
+
+from openeo_gfmap.manager.intent import without_mark
+
+__all__ = ["UNWELL", "facts_of", "is_gone", "is_transient", "one_line", "seconds_since"]
+
+#: What a back-end that is there, but not well, makes the client raise. A ValueError is an answer
+#: that is no JSON; an AttributeError, KeyError or TypeError is one that is JSON of another kind.
+UNWELL = (
+    requests.RequestException,
+    OpenEoRestError,
+    ValueError,
+    AttributeError,
+    KeyError,
+    TypeError,
+)
+
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether asking again may help."""
+    status = getattr(error, "http_status_code", None)
+    if isinstance(status, int):
+        return status in _TRANSIENT
+    return isinstance(error, requests.RequestException)
+
+
+def is_gone(error: Exception) -> bool:
+    """Tell whether the back-end says that there is no such thing."""
+    return getattr(error, "http_status_code", None) in (404, 410)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as a short line; some hold a whole HTML page."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def seconds_since(moment: str | None) -> float:
+    """Return how long ago a moment was; without one, or in the future, for ever."""
+    if moment is None:
+        return math.inf
+    passed = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    return passed if passed >= 0 else math.inf
+
+
+def facts_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `Job` that its description fills; what is absent or null stays out."""
+    facts: dict[str, Any] = {}
+    title, description = document.get("title"), without_mark(document.get("description"))
+    if isinstance(title, str):
+        facts["title"] = title
+    if description is not None:
+        facts["description"] = description
+    costs = document.get("costs")
+    if isinstance(costs, int | float) and not isinstance(costs, bool):
+        facts["costs"] = float(costs)
+    usage = document.get("usage")
+    for name in ("cpu", "memory", "duration"):
+        metric = usage.get(name) if isinstance(usage, Mapping) else None
+        if isinstance(metric, Mapping) and metric.get("value") is not None:
+            facts[name] = f"{metric['value']} {metric.get('unit') or ''}".strip()
+    return facts

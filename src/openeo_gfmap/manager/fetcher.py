@@ -1,0 +1,199 @@
+"""All result files of one job: fetched, described, and put where the user wants them."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openeo.rest.connection import Connection
+from openeo.rest.job import BatchJob
+
+from openeo_gfmap.errors import ResultIncomplete
+from openeo_gfmap.manager import _log, netcdf, results
+from openeo_gfmap.manager.answers import one_line
+from openeo_gfmap.manager.callbacks import PathGenerator
+from openeo_gfmap.manager.lifecycle import SavedFile
+from openeo_gfmap.stac.items import cube_item, item_id, service_item
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Fetcher"]
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """A file in the staging folder."""
+
+    key: str
+    index: int
+    path: Path
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches the results of jobs.
+
+    Attributes
+    ----------
+    output_dir
+        Folder that all files stay in.
+    path_generator
+        The user's callback.
+    claims
+        Which row each file belongs to.
+    files_lock
+        Held while NetCDF files are open.
+    attempts
+        How often a download that broke off is taken up again.
+    wait
+        Waits so many seconds, or until the run is to end at once.
+    """
+
+    output_dir: Path
+    path_generator: PathGenerator
+    claims: results.Claims
+    files_lock: AbstractContextManager[Any]
+    attempts: int
+    wait: Callable[[float], object]
+
+    def fetch(self, job: BatchJob, row: int, values: pd.Series[Any]) -> tuple[SavedFile, ...]:
+        """Bring all result files of a job in place, in the order of their geometry indices.
+
+        Nothing gets its final name before all files have arrived and have a place of their own.
+
+        Parameters
+        ----------
+        job : openeo.BatchJob
+            A finished job.
+        row : int
+            Its row.
+        values : pandas.Series
+            The row as callbacks see it.
+
+        Raises
+        ------
+        ResultIncomplete
+            When a file does not arrive whole, or has no safe place.
+        """
+        staging = self.output_dir / ".downloads" / results.safe_name(job.job_id)
+        staging.mkdir(parents=True, exist_ok=True)
+        try:
+            document = job.get_results().get_metadata()
+            arrived = self._download_all(job, document, staging)
+            with self.files_lock:
+                targets = self._targets(arrived, row, values)
+                # Described before they are moved: a file that does not open gets no final name.
+                items = [
+                    self._item(job.connection, document, file, path)
+                    for file, path in zip(arrived, targets, strict=True)
+                ]
+            for file, path in zip(arrived, targets, strict=True):
+                results.move(file.path, self.output_dir / path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return tuple(
+            SavedFile(path, file.size, file.checksum, item)
+            for file, path, item in zip(arrived, targets, items, strict=True)
+        )
+
+    def _download_all(
+        self, job: BatchJob, document: Mapping[str, Any], staging: Path
+    ) -> list[_Arrived]:
+        assets = _data_assets(document)
+        if not assets:
+            raise ResultIncomplete(f"job {job.job_id} finished without any file")
+        arrived: list[_Arrived] = []
+        for index, key in results.asset_order(list(assets)):
+            path = staging / results.file_name(key, assets[key])
+            if any(path == other.path for other in arrived):
+                path = staging / f"{len(arrived)}_{path.name}"
+            try:
+                size, checksum = self._download(job, assets[key], path)
+            except results.Expired:
+                assets = _data_assets(job.get_results().get_metadata())  # has new addresses
+                if key not in assets:
+                    raise ResultIncomplete(f"{key} is no longer among the results") from None
+                try:
+                    size, checksum = self._download(job, assets[key], path)
+                except results.Expired as error:
+                    raise ResultIncomplete(f"{key} cannot be had: {error}") from error
+            arrived.append(_Arrived(key, index, path, size, checksum))
+        return arrived
+
+    def _download(self, job: BatchJob, asset: Mapping[str, Any], target: Path) -> tuple[int, str]:
+        return results.download(
+            job.connection, asset, target, attempts=self.attempts, wait=self.wait
+        )
+
+    def _targets(self, arrived: list[_Arrived], row: int, values: pd.Series[Any]) -> list[str]:
+        """Return where each file goes, relative to the output folder."""
+        targets: list[Path] = []
+        for file in arrived:
+            try:
+                wanted = self.path_generator(
+                    root_folder=self.output_dir,
+                    tmp_path=file.path,
+                    geometry_index=file.index,
+                    row=values,
+                    asset_id=file.key,
+                )
+            except Exception as error:  # a user's callback can raise anything
+                _log.debug("output_path_generator raised:\n%s", traceback.format_exc())
+                raise ResultIncomplete(
+                    f"output_path_generator raised {one_line(error)} for {file.key}"
+                ) from error
+            target = results.place(self.output_dir, wanted)
+            if target in targets:
+                raise ResultIncomplete(
+                    f"output_path_generator gave {target} for two files of one job; return a path "
+                    "that differs for each geometry_index"
+                )
+            self.claims.take(row, target)
+            targets.append(target)
+        root = self.output_dir.resolve()
+        return [target.relative_to(root).as_posix() for target in targets]
+
+    @staticmethod
+    def _item(
+        connection: Connection, document: Mapping[str, Any], file: _Arrived, path: str
+    ) -> dict[str, Any]:
+        """Describe a file from itself, or else from what the back-end says of it."""
+        if results.is_hdf5(file.path):
+            try:
+                cube = netcdf.describe(file.path)
+            except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
+                raise ResultIncomplete(f"{file.key} does not open: {error}") from error
+            if cube is not None:
+                return cube_item(item_id(path), path, cube)
+        item = _item_of(connection, document, file.key)
+        return service_item(item_id(path), path, document["assets"][file.key], item, document)
+
+
+def _data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the assets that are results; those marked as metadata or thumbnails are not."""
+    found = {}
+    for key, asset in (document.get("assets") or {}).items():
+        roles = asset.get("roles") or ["data"]
+        if isinstance(asset.get("href"), str) and "data" in roles:
+            found[str(key)] = asset
+    return found
+
+
+def _item_of(
+    connection: Connection, document: Mapping[str, Any], key: str
+) -> Mapping[str, Any] | None:
+    """Return the back-end's item that has an asset."""
+    for link in document.get("links") or ():
+        if link.get("rel") == "item" and key in str(link.get("href")):
+            item = connection.get(link["href"], expected_status=200).json()
+            if key in (item.get("assets") or {}):
+                return dict(item)
+    return None

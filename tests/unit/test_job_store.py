@@ -1,0 +1,171 @@
+"""The two job stores: the same in what they keep, and whole after anything."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.job_store import JobStore, MemoryJobStore, Record, SqliteJobStore
+from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
+
+JOBS = [
+    Job(0, backend="cdse"),
+    Job(1, JobStatus.RUNNING, "cdse", id="j-1", mark="m", costs=2.5, message="späť"),
+]
+RECORDS = [Record(0, {"a": 1, "geometry": "{}"}), Record("label", {"a": None, "geometry": "x"})]
+FILES = (SavedFile("a/b.nc", 3, "ff", {"id": "i"}), SavedFile("a/c.nc", 4, "ee", {"id": "k"}))
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
+    return SqliteJobStore(tmp_path / "t.sqlite") if request.param == "sqlite" else MemoryJobStore()
+
+
+@pytest.fixture
+def filled(store: JobStore) -> JobStore:
+    with store.transaction():
+        store.add(["a", "geometry"], zip(JOBS, RECORDS, strict=True))
+    return store
+
+
+def test_an_empty_store(store: JobStore) -> None:
+    assert store.jobs() == []
+    assert store.columns() == []
+    assert list(store.items()) == []
+    assert store.noted("anything") is None
+
+
+def test_jobs_and_records_come_back(filled: JobStore) -> None:
+    assert filled.jobs() == JOBS
+    assert filled.columns() == ["a", "geometry"]
+    assert list(filled.records()) == RECORDS
+    assert filled.record(1) == RECORDS[1]
+
+
+def test_a_saved_job_replaces_the_old_one(filled: JobStore) -> None:
+    changed = Job(1, JobStatus.FINISHED, "cdse", id="j-1")
+    filled.save(changed)
+    assert filled.jobs() == [JOBS[0], changed]
+
+
+def test_files_and_items_are_replaced_as_a_whole(filled: JobStore) -> None:
+    filled.set_files(1, FILES)
+    filled.set_items(1, [{"id": "x"}, {"id": "y"}])
+    filled.set_items(0, [{"id": "w"}])
+    assert filled.files(1) == FILES
+    assert filled.files(0) == ()
+    assert list(filled.items()) == [(0, {"id": "w"}), (1, {"id": "x"}), (1, {"id": "y"})]
+    assert filled.count_items() == 3
+    filled.set_items(1, [{"id": "z"}])
+    filled.set_files(1, ())
+    assert list(filled.items()) == [(0, {"id": "w"}), (1, {"id": "z"})]
+    assert filled.files(1) == ()
+
+
+def test_a_transaction_holds_or_does_not(filled: JobStore) -> None:
+    def fail_inside() -> None:
+        with filled.transaction():
+            filled.save(Job(0, JobStatus.ERROR))
+            filled.set_files(0, FILES)
+            filled.set_items(0, [{"id": "i"}])
+            filled.note("key", "value")
+            filled.add(["b"], [(Job(2), Record(2, {}))])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_inside()
+    assert filled.jobs() == JOBS
+    assert filled.columns() == ["a", "geometry"]
+    assert filled.files(0) == ()
+    assert filled.count_items() == 0
+    assert filled.noted("key") is None
+
+
+def test_a_sqlite_store_is_still_there_after_closing(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "t.sqlite"
+    first = SqliteJobStore(path)
+    with first.transaction():
+        first.add(["a", "geometry"], zip(JOBS, RECORDS, strict=True))
+        first.set_files(1, FILES)
+    first.note("key", "value")
+    first.close()
+    second = SqliteJobStore(path)
+    assert second.jobs() == JOBS
+    assert second.files(1) == FILES
+    assert second.noted("key") == "value"
+    second.close()
+
+
+def test_a_kill_inside_a_transaction_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    program = f"""
+import os, signal
+from pathlib import Path
+from openeo_gfmap.manager.job_store import *
+from openeo_gfmap.manager.lifecycle import Job, JobStatus
+store = SqliteJobStore(Path({str(path)!r}))
+with store.transaction():
+    store.add(["a"], [(Job(row), Record(row, {{"a": "x" * 10_000}})) for row in range(30)])
+with store.transaction():
+    for row in range(30):
+        store.save(Job(row, JobStatus.ERROR))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -9
+    store = SqliteJobStore(path)
+    assert store.jobs() == [Job(row) for row in range(30)]
+    assert len(list(store.records())) == 30
+    store.close()
+
+
+def test_a_status_change_does_not_touch_the_payload(tmp_path: Path) -> None:
+    """The geometries lie in a table of their own, so a change costs the same however large."""
+    store = SqliteJobStore(tmp_path / "t.sqlite")
+    with store.transaction():
+        rows = [(Job(row), Record(row, {"geometry": "x" * 40_000})) for row in range(200)]
+        store.add(["geometry"], rows)
+    store.close()
+    wal = tmp_path / "t.sqlite-wal"
+    store = SqliteJobStore(tmp_path / "t.sqlite")
+    before = wal.stat().st_size
+    with store.transaction():
+        store.save(Job(77, JobStatus.QUEUED))
+    assert wal.stat().st_size - before < 20_000
+    store.close()
+
+
+def _text(path: Path) -> None:
+    path.write_text("no database, but long enough to be taken for one" * 30)
+
+
+def _newer(path: Path) -> None:
+    store = SqliteJobStore(path)
+    store.note("version", "99")
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), [(_text, "is not a job store"), (_newer, "newer openeo-gfmap")]
+)
+def test_a_file_that_is_no_store_is_refused(
+    tmp_path: Path, make: Callable[[Path], None], reason: str
+) -> None:
+    path = tmp_path / "t.sqlite"
+    make(path)
+    with pytest.raises(InputError, match=reason):
+        SqliteJobStore(path)
+
+
+def test_the_store_is_in_wal_mode(tmp_path: Path) -> None:
+    store = SqliteJobStore(tmp_path / "t.sqlite")
+    other = sqlite3.connect(tmp_path / "t.sqlite")
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    store.close()
