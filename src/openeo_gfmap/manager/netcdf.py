@@ -60,7 +60,7 @@ def _describe(file: h5py.File) -> CubeFile | None:
     bbox, geometry = _place(crs, x_axis, y_axis)
     return CubeFile(
         variables=tuple(_variables(file, dimensions)),
-        epsg=crs.to_epsg(),
+        epsg=_epsg(crs, wkt),
         wkt=wkt,
         x=x_axis,
         y=y_axis,
@@ -85,6 +85,12 @@ def _wkt(file: h5py.File) -> str | None:
             if name in variable.attrs:
                 return _text(variable.attrs[name])
     return None
+
+
+def _epsg(crs: Any, wkt: str) -> int | None:
+    """Return the EPSG code; some back-ends write WKT whose axes pyproj takes for another CRS's."""
+    own = re.search(r'(?:AUTHORITY|ID)\["EPSG", *"?(\d+)"?\] *\]\s*$', wkt)
+    return crs.to_epsg() or (int(own[1]) if own else None)
 
 
 def _axis(centres: np.ndarray[Any, Any], default: float) -> tuple[float, float, float]:

@@ -264,15 +264,19 @@ def _is_metric(cube: CubeFile) -> bool:
 def _band(variable: Variable, key: str) -> dict[str, Any]:
     """Describe a band: what the product's definition says, then what the file says."""
     definition = ITEM_ASSETS.get(key)
-    described = definition.properties.get("bands", ()) if definition is not None else ()
+    product = definition.properties if definition is not None else {}
+    described = product.get("bands", ())
     known: Mapping[str, Any] = next(
         (band for band in described if band["name"] == variable.name), {}
     )
+    nodata = variable.nodata
+    if nodata is None and known and product.get("data_type") == variable.data_type:
+        nodata = product.get("nodata")  # some back-ends leave the fill value unsaid
     fields = {
         **known,
         "name": variable.name,
         "data_type": variable.data_type,
-        "nodata": variable.nodata,
+        "nodata": nodata,
         "unit": variable.unit,
     }
     if variable.title and variable.title != variable.name:
