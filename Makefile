@@ -8,14 +8,16 @@ BIN := $(VENV)/bin
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "openeo-gfmap needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; run: make PYTHON=/path/to/python3.x")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "openeo-gfmap needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; run: make PYTHON=/path/to/python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# The example on the bundled fields, for a quarter of a year.
 demo: install
-	$(BIN)/gfmap demo
+	@GFMAP_SAMPLES=examples/data/demo_fields.gpkg GFMAP_DAYS=45 GFMAP_JOBS=0 GFMAP_OUTPUT=gfmap-demo \
+		$(BIN)/python examples/full_extraction_pipeline.py
 
 test: install
 	$(BIN)/python -m pytest

@@ -19,6 +19,7 @@
 # `manager.add_backend("cdse", cdse_connection, parallel_jobs=2)`.
 
 # %%
+import json
 import os
 import time
 from importlib.metadata import version
@@ -219,7 +220,7 @@ def generate_output_path(
         root_folder
         / sample["ref_id"]
         / str(crs.to_epsg())
-        / str(tile_of(lon, lat))
+        / tile_of(lon, lat).item()
         / sample["sample_id"]
         / name
     )
@@ -239,7 +240,8 @@ def post_job_action(
     job_items: list[pystac.Item], row: pd.Series, parameters: dict | None = None
 ) -> list[pystac.Item]:
     """Add attributes and a label raster to each patch of the job."""
-    fields_of_job = gpd.GeoDataFrame.from_features(geojson.loads(row.geometry), crs="EPSG:4326")
+    # json keeps all digits of the coordinates; geojson would round them to a tenth of a metre.
+    fields_of_job = gpd.GeoDataFrame.from_features(json.loads(row.geometry), crs="EPSG:4326")
     extracted = fields_of_job[fields_of_job.extract.astype(bool)].reset_index(drop=True)
     if len(extracted) != len(job_items):
         raise ValueError(
@@ -286,8 +288,9 @@ def write_labels(patch_path: Path, fields_of_job: gpd.GeoDataFrame, sample, prov
         fill=0,
         dtype="int64",
     )
+    label_attributes = {"grid_mapping": "crs", **legend(fields_of_job)}
     dataset = xr.Dataset(
-        {"LABEL": (("y", "x"), labels, {"grid_mapping": "crs"}), "crs": crs},
+        {"LABEL": (("y", "x"), labels, label_attributes), "crs": crs},
         coords={"y": y, "x": x},
         attrs={
             **provenance,
@@ -305,6 +308,17 @@ def write_labels(patch_path: Path, fields_of_job: gpd.GeoDataFrame, sample, prov
     )
     dataset.to_netcdf(path, format="NETCDF4", engine="h5netcdf")
     return path
+
+
+def legend(fields: gpd.GeoDataFrame) -> dict[str, object]:
+    """Return CF's attributes for what each code means, where the fields say it."""
+    if "croptype_name" not in fields:
+        return {}
+    names = fields.drop_duplicates("croptype_label").sort_values("croptype_label")
+    return {
+        "flag_values": names.croptype_label.to_numpy(),
+        "flag_meanings": " ".join(names.croptype_name.str.replace(" ", "_")),
+    }
 
 
 # %% [markdown]
@@ -335,13 +349,22 @@ manager.create_stac()
 # %%
 collection = pystac.Collection.from_file(str(OUTPUT / "stac" / "collection.json"))
 items = list(collection.get_items(recursive=True))
+if not items:
+    raise SystemExit(f"No patch came; {OUTPUT / 'failed_jobs'} holds the logs of failed jobs.")
 sheet = contact_sheet(items, OUTPUT / "contact_sheet.png")
+first_patch = next(iter(items[0].assets.values())).get_absolute_href()
 
-print(f"{len(items)} of {job_df.nb_polygons.sum()} patches are in the collection.")
-print(f"  STAC collection  {OUTPUT / 'stac' / 'collection.json'}")
-print(f"  job tracker      {OUTPUT / 'job_tracker.csv'}")
-print(f"  picture          {sheet}")
-if items:
-    first_patch = next(iter(items[0].assets.values())).get_absolute_href()
-    print("Open the first patch with:")
-    print(f"  python -c \"import xarray; print(xarray.open_dataset('{first_patch}'))\"")
+print(f"""
+{len(items)} of {job_df.nb_polygons.sum()} patches are in the collection.
+
+  picture          {sheet}
+  STAC collection  {OUTPUT / "stac" / "collection.json"}
+  job tracker      {OUTPUT / "job_tracker.csv"}
+  first patch      {first_patch}
+
+Open the first patch in Python:
+
+  import xarray
+  xarray.open_dataset("{first_patch}")
+
+The scenes came from: {local_connection().describe_collection("SENTINEL2_L2A")["title"]}.""")

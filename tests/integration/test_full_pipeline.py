@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
+import matplotlib.image
 import nbclient
 import nbformat
 import numpy as np
@@ -235,9 +236,9 @@ def test_the_collection_holds_every_sample_once(example: Run) -> None:
 
 
 def test_the_picture_is_there(example: Run) -> None:
-    with rasterio.open(example.output / "contact_sheet.png") as sheet:
-        assert sheet.width > 600
-        assert sheet.read(1).std() > 20
+    sheet = matplotlib.image.imread(example.output / "contact_sheet.png")
+    assert sheet.shape[1] > 600
+    assert sheet[..., :3].std() > 0.1
 
 
 def test_the_users_own_pipeline_gives_the_same(example: Run, reference: Run) -> None:
