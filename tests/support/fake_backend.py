@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -137,8 +138,7 @@ def fake_backend() -> Iterator[FakeBackend]:
     class Handler(_Handler):
         state = backend
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     backend.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -148,6 +148,14 @@ def fake_backend() -> Iterator[FakeBackend]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients are killed here
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
