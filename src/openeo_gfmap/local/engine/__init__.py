@@ -54,16 +54,18 @@ def validate(
     from .plan import Env  # noqa: PLC0415
     from .planner import make_plan  # noqa: PLC0415
 
-    graph, errors = parse(process_graph, parameters)
-    if graph is None or errors:
-        return errors
-    plan = make_plan(graph, Env(catalog))
-    if plan.problems:
-        return list(plan.problems)
     try:
+        graph, errors = parse(process_graph, parameters)
+        if graph is None or errors:
+            return errors
+        plan = make_plan(graph, Env(catalog))
+        if plan.problems:
+            return list(plan.problems)
         make_output(plan, Path(), 1 << 30)
     except OpenEOError as error:
         return [error]
+    except RecursionError:
+        return [OpenEOError("ProcessGraphInvalid", "The process graph is nested too deeply.")]
     return []
 
 

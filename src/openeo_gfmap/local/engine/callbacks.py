@@ -123,7 +123,7 @@ def call_process(process: Process, arguments: Mapping[str, Any], env: Scope | No
                 "apply_dimension, which say which.",
             )
         plain[name] = given
-    result = process.call(plain, env)
+    result = _called(process, plain, env)
     if not isinstance(result, np.ndarray):
         return result
     if isinstance(wrapped, Array) and result.shape == wrapped.values.shape:
@@ -131,6 +131,19 @@ def call_process(process: Process, arguments: Mapping[str, Any], env: Scope | No
     if isinstance(wrapped, Cube) and result.shape == wrapped.data.shape:
         return wrapped.with_data(result, nodata=None)
     return result
+
+
+def _called(process: Process, arguments: Mapping[str, Any], env: Scope | None) -> Any:
+    if process.plan is not None:
+        return process.call(arguments, env)
+    try:
+        return process.call(arguments, env)
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        # A process on plain values fails like this for nothing but values it cannot take, such
+        # as a text among numbers: the user's graph is to blame.
+        raise OpenEOError(
+            "ProcessParameterInvalid", f"Process {process.id!r} cannot take its arguments: {error}."
+        ) from error
 
 
 def only_call(callback: Any, process: str) -> Node | None:

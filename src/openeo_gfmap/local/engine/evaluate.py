@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,15 @@ from .graph import ProcessGraph
 from .loading import Loaded, PixelReader, load_window
 from .plan import Call, Demand, Env, Plan, Scope, Window, rule_of
 
-__all__ = ["Evaluation"]
+__all__ = ["NO_DATA", "Evaluation"]
+
+
+class _Empty(Enum):
+    NO_DATA = "no data"
+
+
+NO_DATA = _Empty.NO_DATA
+"""Stands for the value of a feature that no source has a date for."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Evaluation:
     reader: PixelReader
 
     def window(self, window: Window) -> Any:
-        """Return the value of the plan's result for a window."""
+        """Return the value of the plan's result for a window; :data:`NO_DATA` for an empty one."""
         plan = self.plan
         if plan.result not in plan.calls:
             return plan.constants[plan.result]
@@ -53,6 +62,9 @@ class Evaluation:
             for id, spec in plan.loads.items()
             if id in demands
         }
+        by_feature = window.box is not None and window.shape is not None
+        if by_feature and loaded and not any(len(cube.dates) for cube in loaded.values()):
+            return NO_DATA  # no process, and no UDF, needs to cope with a cube without dates
         uses = self._uses(demands, window)
         values: dict[tuple[str, Demand], Any] = {}
         for id, call in plan.calls.items():

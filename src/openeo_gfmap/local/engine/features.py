@@ -103,15 +103,17 @@ class Features:
             raise _invalid(f"expected GeoJSON, got {str(value)[:80]!r}")
         kind = value["type"]
         if kind == "FeatureCollection":
-            members: Sequence[Any] = value.get("features") or []
+            members: Any = value.get("features") or []
         elif kind == "Feature":
             members = [value]
         else:
             members = [{"geometry": value, "properties": {}}]
-        name = ((value.get("crs") or {}).get("properties") or {}).get("name", 4326)
+        if not isinstance(members, list) or not all(isinstance(m, Mapping) for m in members):
+            raise _invalid("the features of a FeatureCollection must be a list of Features")
         geometries = [_shape(m, index) for index, m in enumerate(members)]
-        properties = [dict(m.get("properties") or {}) for m in members]
-        return checked(geometries, crs_name(name), properties)
+        return checked(
+            geometries, _crs_member(value), [_mapping(m.get("properties")) for m in members]
+        )
 
 
 def checked(
@@ -183,8 +185,18 @@ def read_features(path: Path, format: str) -> Features:
     return checked(list(frame.geometry), crs, columns.to_dict("records"))
 
 
-def _shape(member: Any, index: int) -> Any:
-    geometry = member.get("geometry") if isinstance(member, Mapping) else None
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _crs_member(value: Mapping[str, Any]) -> str:
+    """Return the CRS of GeoJSON's ``crs`` member of 2008, which openEO clients still send."""
+    name = _mapping(_mapping(value.get("crs")).get("properties")).get("name")
+    return crs_name(4326 if name is None else name)
+
+
+def _shape(member: Mapping[str, Any], index: int) -> Any:
+    geometry = member.get("geometry")
     if geometry is None:
         return None
     try:

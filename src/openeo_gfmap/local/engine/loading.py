@@ -49,6 +49,11 @@ class Loaded:
 
     groups: tuple[Cube, ...]
 
+    @property
+    def dates(self) -> np.ndarray[Any, Any]:
+        """Dates that have data."""
+        return self.groups[0].labels["t"] if self.groups else np.empty(0, "datetime64[ns]")
+
     def serve(self, bands: Sequence[str], box: GeoBox) -> Cube:
         """Return bands in the order asked for, on the pixels asked for."""
         parts: dict[str, Cube] = {}

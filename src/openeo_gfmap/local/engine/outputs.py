@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 from .cube import Cube, align, hide, select
+from .evaluate import NO_DATA
 from .features import Features
 from .grid import Extent, Grid
 from .plan import CubeMeta, Plan, TableMeta, Window
@@ -86,27 +87,25 @@ class FeatureFiles:
     assets: list[ResultAsset] = field(default_factory=list)
 
     def windows(self) -> list[Window]:
-        """One window per feature: its extent, snapped outward to the grid."""
+        """Return a window per feature: its extent, snapped outward to the grid."""
         return _feature_windows(_required(self.meta.features), self.meta.grid)
 
-    def keep(self, window: Window, value: Cube) -> tuple[list[ResultAsset], list[str]]:
+    def keep(self, window: Window, value: Any) -> tuple[list[ResultAsset], list[str]]:
         """Hide what is outside the feature, drop empty dates, write."""
         index = window.feature or 0
-        messages = []
-        if window.shape is not None and value.geobox is not None:
-            inside = window.shape.inside(value.geobox)
-            if not inside.any():
-                messages.append(
-                    f"Feature {index} is smaller than a pixel and holds no pixel centre: all "
-                    "values are nodata."
-                )
-            value = hide(value, ~inside)
+        nothing = f"Feature {index} has no file: "
+        if value is NO_DATA or window.shape is None or value.geobox is None:
+            return [], [nothing + "there is no data for it in the time that was asked for."]
+        inside = window.shape.inside(value.geobox)
+        if not inside.any():
+            return [], [nothing + "it is smaller than a pixel and holds no pixel's centre."]
+        value = hide(value, ~inside)
         value = value if self.meta.periods else drop_empty_dates(value)
         if "t" in value.dims and not len(value.labels["t"]):
-            messages.append(f"Feature {index} has no data on any date; its file has no dates.")
+            return [], [nothing + "all its pixels are masked on all dates."]
         write = _RASTER_WRITERS[self.format]
         assets = write(self.out_dir, self.names[index], value)
-        return [replace(a, feature=index) for a in assets], messages
+        return [replace(a, feature=index) for a in assets], []
 
     def collect(self, window: Window, payload: Any) -> list[str]:
         """Note the files."""
@@ -115,8 +114,8 @@ class FeatureFiles:
         return list(messages)
 
     def finish(self) -> list[ResultAsset]:
-        """Nothing is left to write."""
-        return self.assets
+        """Return the files in the order of the features."""
+        return sorted(self.assets, key=lambda a: (a.feature or 0, a.name))
 
 
 @dataclass
@@ -141,7 +140,7 @@ class DenseFile:
         return self.meta.grid.cover(self.meta.extent)
 
     def windows(self) -> list[Window]:
-        """Tiles whose edge is a multiple of the chunks that processes work on."""
+        """Return tiles whose edge is a multiple of the chunks that processes work on."""
         box, grid = self.box, self.meta.grid
         edge = _tile_edge(self.meta, self.memory)
         column, row = grid.position(box)
@@ -238,7 +237,7 @@ class TableFile:
     rows: list[VectorCube] = field(default_factory=list)
 
     def windows(self) -> list[Window]:
-        """One window per feature."""
+        """Return a window per feature."""
         shapes = self.meta.features
         return [Window(i, None, shapes.one(i).extent, i, shapes.one(i)) for i in range(len(shapes))]
 
@@ -345,16 +344,25 @@ def _feature_windows(features: Features, grid: Grid) -> list[Window]:
     for i in range(len(features)):
         extent = moved.one(i).extent
         windows.append(Window(i, grid.cover(extent), extent, i, features.one(i)))
-    return windows
+
+    def block(window: Window) -> tuple[int, int, int]:
+        # Neighbours follow each other, so that the reader finds their file blocks decoded.
+        column, row = (0, 0) if window.box is None else grid.position(window.box)
+        return row // 512, column // 512, window.index
+
+    return sorted(windows, key=block)
 
 
 def _tile_edge(meta: CubeMeta, memory: int) -> int:
     """Pixels along a tile: as large as memory allows, up to 1024, a multiple of the block.
 
-    Memory is judged by what is known before reading: bands, and a guess of 150 dates.
+    Memory is judged by what is known before reading: bands, and dates as frequent as those of
+    two satellites in overlapping orbits.
     """
     bands = len(meta.bands) if meta.bands else 4
-    values = 150 * bands if "t" in meta.dims else bands
+    start, end = meta.interval
+    dates = 150 if start is None or end is None else max(1, (end - start).days / 2.5)
+    values = dates * bands
     pixels = memory / (values * max(meta.itemsize, 4) * 4)
     edge = min(1024.0, pixels**0.5) - 2 * meta.margin
     blocks = max(1, int(max(edge, 64) // meta.block))

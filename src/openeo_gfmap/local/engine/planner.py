@@ -107,8 +107,14 @@ class _Planner:
         unknown = any(isinstance(v, Unknown) for v in args.values())
         if unknown or (process.wants_env and self.env.fetch is None):
             self.constants[node.id] = Unknown()
-        else:
+            return
+        try:
             self.constants[node.id] = call_process(process, args, scope)
+        except MemoryError:
+            raise OpenEOError(
+                "ProcessGraphComplexity",
+                f"Node {node.id!r}: the value of {node.process!r} does not fit into memory.",
+            ) from None
 
     def _extents(self) -> dict[str, tuple[Extent, ...]]:
         """Find for each node on pixels where its consumers look, walking from the result back."""
@@ -159,6 +165,13 @@ class _Planner:
             if value is None:
                 value = parameter.get("default")
             if isinstance(value, NodeRef) and value.id in self.pixels:
+                if process.plan is not None and "datacube" not in str(parameter["schema"]):
+                    raise OpenEOError(
+                        "ProcessParameterInvalid",
+                        f"Node {node.id!r}: argument {name!r} of {node.process!r} cannot be a "
+                        f"data cube, that of node {value.id!r}.",
+                        node=node.id,
+                    )
                 if value.id in self.metas:
                     refs[name] = value.id
                     args[name] = self.metas[value.id]

@@ -83,7 +83,8 @@ def _entry(call: Call, name: str, entry: Any, meta: CubeMeta) -> tuple[str, Any]
 
 def _pixels(call: Call, name: str, entry: Mapping[str, Any], meta: CubeMeta) -> int:
     value, unit = entry["value"], entry.get("unit") or "px"
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < 2**31:
         raise call.invalid(name, f"must be a number of pixels, got {value!r}")
     if unit not in ("px", "m"):
         raise call.invalid(name, f"has the unit {unit!r}; use 'px' or 'm'")

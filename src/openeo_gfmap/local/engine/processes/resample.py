@@ -28,18 +28,19 @@ def _resample_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
     method_of(str(call.args["method"]))
     size = call.args["resolution"]
-    sizes = [float(v) for v in (size if isinstance(size, list) else [size])]
-    if any(v < 0 for v in sizes) or len(set(sizes)) != 1:
+    sizes = size if isinstance(size, list) else [size]
+    numbers = all(isinstance(v, int | float) and np.isfinite(v) and v >= 0 for v in sizes)
+    if not numbers or len(set(sizes)) != 1:
         raise call.invalid("resolution", f"must be one size of square pixels, got {size!r}")
     projection = call.args.get("projection")
     crs = meta.grid.crs if projection in (None, 0) else crs_name(projection)
     if crs == meta.grid.crs:
         if not sizes[0] or sizes[0] == meta.grid.resolution:
             return meta
-        return _on(meta, Grid(crs, sizes[0], meta.grid.origin))
+        return _on(meta, Grid(crs, float(sizes[0]), meta.grid.origin))
     if not sizes[0]:
         raise call.invalid("resolution", "must be given when the projection changes")
-    return _on(meta, Grid(crs, sizes[0]))
+    return _on(meta, Grid(crs, float(sizes[0])))
 
 
 def _on(meta: CubeMeta, grid: Grid) -> CubeMeta:
