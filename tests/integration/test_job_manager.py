@@ -263,6 +263,13 @@ def test_null_and_unknown_fields_are_read_with_care(tmp_path: Path, backend: Fak
     assert tracker_of(tmp_path)[["costs", "cpu", "duration"]].isna().all(axis=None)
 
 
+def test_files_that_only_the_items_name_are_found(tmp_path: Path, backend: FakeBackend) -> None:
+    backend.assets_in_items = True
+    run = manager(tmp_path, backend.url)
+    assert run.run_jobs(table(1), start_job) == {"finished": 1}
+    assert len(list((tmp_path / "out").rglob("patch_*.nc"))) == 3
+
+
 def test_expired_addresses_are_asked_for_again(tmp_path: Path, backend: FakeBackend) -> None:
     backend.default.expire_downloads = 1
     run = manager(tmp_path, backend.url)

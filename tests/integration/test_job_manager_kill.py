@@ -32,8 +32,9 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeBackend]:
         yield running
 
 
-def start(folder: Path, backend: FakeBackend) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "support.manager_run", str(folder), backend.url, str(JOBS)]
+def start(folder: Path, backend: FakeBackend, *how: str) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "support.manager_run"]
+    command = [*program, str(folder), backend.url, str(JOBS), *how]
     return subprocess.Popen(command, cwd=TESTS, text=True, stderr=subprocess.PIPE)
 
 
@@ -113,5 +114,23 @@ def test_killed_at_random_moments(tmp_path: Path, backend: FakeBackend, seed: in
             start(tmp_path, backend), lambda n=begun + more: sum(backend.requests.values()) >= n
         )
         time.sleep(delay)
+    finish(tmp_path, backend)
+    check(tmp_path, backend)
+
+
+def test_the_second_ctrl_c_stops_at_once(tmp_path: Path, backend: FakeBackend) -> None:
+    """Although a post-job action is under way that would take much longer."""
+    process = start(tmp_path, backend, "slow")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "in_action").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    process.communicate(timeout=30)
+    assert time.monotonic() - asked < 5
+    assert process.returncode != 0
     finish(tmp_path, backend)
     check(tmp_path, backend)

@@ -94,6 +94,8 @@ class FakeBackend:
         How often each method and path was asked for; job ids are written as ``{id}``.
     most_active
         Most jobs that were queued or running at once.
+    assets_in_items
+        Results name their files in items only.
     outage
         While true, every request is answered with 503.
     """
@@ -106,6 +108,7 @@ class FakeBackend:
         self.most_active = 0
         self.outage = False
         self.describe_in_list = True
+        self.assets_in_items = False
         self.page = 2  # small, so that every list is paged
         self.url = ""
         self.lock = threading.Lock()
@@ -262,13 +265,19 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json({}, 202)
             case ("GET", "results"):
                 self._json(self._results(job))
+            case ("GET", "results", "items", name):
+                document = self._results(job, in_items=False)
+                self._json({"type": "Feature", "id": name, "assets": {
+                    name: document["assets"][name]}})  # fmt: skip
             case ("GET", "logs"):
                 self._json({"level": "debug", "logs": list(job.script.logs), "links": []})
             case _:
                 self._error(404, "NotFound")
 
-    def _results(self, job: FakeJob) -> dict[str, Any]:
+    def _results(self, job: FakeJob, in_items: bool | None = None) -> dict[str, Any]:
         assets: dict[str, Any] = {}
+        in_items = self.state.assets_in_items if in_items is None else in_items
+        items = f"{self.state.url}/jobs/{job.id}/results/items"
         for name, body in job.script.assets.items():
             expired = job.downloads[f"expired {name}"] < job.script.expire_downloads
             job.downloads[f"expired {name}"] += 1
@@ -292,8 +301,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "spatial": {"bbox": [[5.0, 51.0, 5.1, 51.1]]},
                 "temporal": {"interval": [["2023-01-01T00:00:00Z", "2023-02-01T00:00:00Z"]]},
             },
-            "assets": assets,
-            "links": [],
+            "assets": {} if in_items else assets,
+            "links": [{"rel": "item", "href": f"{items}/{name}"} for name in assets],
         }
 
     def _file(self, job: FakeJob, name: str) -> None:

@@ -75,8 +75,16 @@ def manager(folder: Path, url: str, **settings: Any) -> GFMAPJobManager:
     return made
 
 
-def main(folder: str, url: str, jobs: str) -> None:
-    run = manager(Path(folder), url, post_job_action=label)
+def hang(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+    """Take longer than anybody waits."""
+    out = Path(next(iter(items[0].assets.values())).href).parents[2]
+    (out / "in_action").touch()
+    time.sleep(600)
+    return items
+
+
+def main(folder: str, url: str, jobs: str, how: str = "") -> None:
+    run = manager(Path(folder), url, post_job_action=hang if how == "slow" else label)
     run.run_jobs(table(int(jobs)), start_job, Path(folder) / "tracker.csv")
     run.create_stac()
 

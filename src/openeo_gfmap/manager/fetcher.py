@@ -86,7 +86,7 @@ class Fetcher:
         staging = self.output_dir / ".downloads" / results.safe_name(job.job_id)
         staging.mkdir(parents=True, exist_ok=True)
         try:
-            document = job.get_results().get_metadata()
+            document = _results(job)
             arrived = self._download_all(job, document, staging)
             with self.files_lock:
                 targets = self._targets(arrived, row, values)
@@ -118,7 +118,7 @@ class Fetcher:
             try:
                 size, checksum = self._download(job, assets[key], path)
             except results.Expired:
-                assets = _data_assets(job.get_results().get_metadata())  # has new addresses
+                assets = _data_assets(_results(job))  # has new addresses
                 if key not in assets:
                     raise ResultIncomplete(f"{key} is no longer among the results") from None
                 try:
@@ -175,6 +175,20 @@ class Fetcher:
                 return cube_item(item_id(path), path, cube)
         item = _item_of(connection, document, file.key)
         return service_item(item_id(path), path, document["assets"][file.key], item, document)
+
+
+def _results(job: BatchJob) -> Mapping[str, Any]:
+    """Return the job's results; files that only its items name are among the assets, too."""
+    document = job.get_results().get_metadata()
+    if document.get("assets"):
+        return dict(document)
+    assets: dict[str, Any] = {}
+    for link in document.get("links") or ():
+        if link.get("rel") == "item":
+            item = job.connection.get(link["href"], expected_status=200).json()
+            for key, asset in (item.get("assets") or {}).items():
+                assets[f"{item.get('id')}_{key}" if key in assets else key] = asset
+    return {**document, "assets": assets}
 
 
 def _data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

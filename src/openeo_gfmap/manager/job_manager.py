@@ -63,7 +63,8 @@ class GFMAPJobManager:
     poll_sleep : float
         Seconds between two looks at a job.
     n_threads : int
-        Jobs that are post-processed at once.
+        Jobs that are post-processed at once. The callbacks that open files still take turns,
+        unless `options` says otherwise.
     resume_postproc : bool
         Take up the post-processing of jobs where it failed or was cut off.
     restart_failed : bool

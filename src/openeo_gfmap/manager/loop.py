@@ -276,17 +276,16 @@ class Loop:
             self._failures[row] += 1
             doubled = self._poll_sleep * 2.0 ** min(self._failures[row] - 1, 20)
             self._rest_until[row] = now + min(self._options.longest_wait, doubled)
-            if isinstance(event, life.Unreachable) and backend not in self._down:
+            if isinstance(event, life.Unreachable) and event.outage and backend not in self._down:
                 self._down.add(backend)
                 _log.warning("%s: %s. Trying again.", backend, event.message)
             return
         self._failures.pop(row, None)
-        if isinstance(event, life.Seen):
-            if backend in self._down:
-                self._down.discard(backend)
-                _log.info("%s answers again.", backend)
-            if event.word not in ("finished", "error", "canceled"):
-                self._rest_until[row] = now + self._poll_sleep
+        if backend in self._down and not isinstance(task.action, life.Create | life.Process):
+            self._down.discard(backend)
+            _log.info("%s answers again.", backend)
+        if isinstance(event, life.Seen) and event.word not in ("finished", "error", "canceled"):
+            self._rest_until[row] = now + self._poll_sleep
 
     def _apply(self, events: Iterable[tuple[int, life.Event]]) -> None:
         """Change jobs and store by a batch of events, in one transaction."""

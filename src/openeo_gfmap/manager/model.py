@@ -198,7 +198,13 @@ class Vanished(_Failure):
 
 @dataclass(frozen=True, slots=True)
 class Unreachable(_Failure):
-    """The back-end did not answer properly; nothing is known that was not known before."""
+    """Nothing is known that was not known before.
+
+    `outage` tells whether the back-end did not answer properly, or there is only nothing to see
+    yet.
+    """
+
+    outage: bool = True
 
 
 @dataclass(frozen=True, slots=True)

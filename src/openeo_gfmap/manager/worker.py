@@ -188,7 +188,7 @@ class Worker:
             )
         if settled:
             return life.NotMade(job.message or f"no job of this row is on {job.backend}")
-        return life.Unreachable(f"the answer to creating row {job.row}'s job is awaited")
+        return life.Unreachable(f"the job of row {job.row} may still come up", outage=False)
 
     def _start(self, task: Task) -> life.Event:
         # Looked at first: the callback may have started it, or the answer to an earlier start may
