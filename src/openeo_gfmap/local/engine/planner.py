@@ -135,6 +135,9 @@ class _Planner:
     def _forward(self, node: Node, context: PlanContext) -> None:
         call = self._bind(node)
         rule = rule_of(call)
+        if not isinstance(call.process.plan, Rule) and not call.refs:
+            self._constant(node)  # what looked like a cube turned out to be labels
+            return
         if not isinstance(call.process.plan, Rule) and len(call.refs) != 1:
             raise call.invalid(
                 next(iter(call.refs)), "is a data cube; use merge_cubes to combine cubes"
@@ -165,7 +168,8 @@ class _Planner:
             if value is None:
                 value = parameter.get("default")
             if isinstance(value, NodeRef) and value.id in self.pixels:
-                if process.plan is not None and "datacube" not in str(parameter["schema"]):
+                cubes = process.plan is None or "datacube" in str(parameter["schema"])
+                if value.id in self.metas and not cubes:
                     raise OpenEOError(
                         "ProcessParameterInvalid",
                         f"Node {node.id!r}: argument {name!r} of {node.process!r} cannot be a "

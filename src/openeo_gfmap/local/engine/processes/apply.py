@@ -11,18 +11,25 @@ from ..callbacks import evaluate_callback, only_call
 from ..cube import Cube
 from ..graph import NodeRef, ParameterRef, references
 from ..kernels import linear_scale_cast
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window
 from ..registry import AnyValue, Callback, CubeData, process
+from .udf import has_udf, whole
 
 __all__ = ["evaluate_callback"]
 
 
 def _apply_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
-    return meta if only_call(call.args["process"], "linear_scale_range") else meta.patch(itemsize=4)
+    if only_call(call.args["process"], "linear_scale_range"):
+        return meta
+    return meta.patch(itemsize=max(4, meta.itemsize))
 
 
-@process(plan=Rule(meta=_apply_meta))
+def _apply_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
+    return whole(call, demand, window) if has_udf(call.args["process"]) else {"data": demand}
+
+
+@process(plan=Rule(meta=_apply_meta, inputs=_apply_inputs))
 def apply(data: CubeData, process: Callback, context: AnyValue = None) -> CubeData:
     """Apply a callback to each value.
 
@@ -46,6 +53,9 @@ def apply(data: CubeData, process: Callback, context: AnyValue = None) -> CubeDa
     scale = only_call(process, "linear_scale_range")
     if scale is not None and not any(isinstance(r, NodeRef) for r in references(scale.arguments)):
         return linear_scale(data, scale.arguments)
+    if has_udf(process):
+        made: Cube = evaluate_callback(process, {"x": data, "context": context})
+        return made
     wide = data.as_float()
     result = evaluate_callback(process, {"x": wide.data, "context": context})
     return from_values(wide, result)

@@ -103,8 +103,12 @@ def _place(call: Call, context: PlanContext) -> tuple[Extent, Features | None, s
     elif isinstance(given, Features) or (isinstance(given, Mapping) and "type" in given):
         features = Features.parse(given)
         own = features.extent
-    elif given is not None:
+    elif isinstance(given, Mapping):
         own = Extent.parse(given)
+    elif given is not None:
+        raise call.invalid(
+            "spatial_extent", "must be a bounding box, GeoJSON, a vector cube or null"
+        )
     asked = context.extents.get(call.node.id, ())
     places = [*([own] if own else []), *asked]
     if not places:

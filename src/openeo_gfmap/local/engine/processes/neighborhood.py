@@ -88,7 +88,8 @@ def _pixels(call: Call, name: str, entry: Mapping[str, Any], meta: CubeMeta) -> 
         raise call.invalid(name, f"must be a number of pixels, got {value!r}")
     if unit not in ("px", "m"):
         raise call.invalid(name, f"has the unit {unit!r}; use 'px' or 'm'")
-    return round(value if unit == "px" else value / meta.grid.resolution)
+    pixels: float = value if unit == "px" else value / meta.grid.resolution
+    return round(pixels)
 
 
 def _meta(call: Call, context: PlanContext) -> CubeMeta:
