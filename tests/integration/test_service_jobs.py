@@ -150,15 +150,20 @@ class TestFailures:
 
     def test_the_memory_limit(self, tmp_path: Path) -> None:
         server = ServerProcess(tmp_path / "home", "--job-memory", "800M").start()
-        graph = {
-            "a": {
-                "process_id": "array_create",
-                "arguments": {"data": [1.5], "repeat": 400_000_000},
-                "result": True,
-            }
-        }
         try:
-            job = server.connect().create_job(graph, validate=False).start()
+            connection = server.connect()
+            cube = connection.load_collection(
+                "SENTINEL2_L2A",
+                spatial_extent={"west": 3.70, "south": 50.93, "east": 3.701, "north": 50.931},
+                temporal_extent=["2021-05-01", "2021-05-06"],
+                bands=["B04"],
+            )
+            greedy = (
+                "def apply_datacube(cube, context):\n"
+                "    return [b'x' * 2**20 for _ in range(4000)]\n"
+            )
+            cube = cube.apply(openeo.UDF(greedy, runtime="Python"))
+            job = connection.create_job(cube, validate=False).start()
             assert ended(job) == "error"
             (entry,) = job.logs(level="error")
             assert entry["code"] == "MemoryLimitExceeded" and "800 MB" in entry["message"]

@@ -75,6 +75,8 @@ def run_udf(code: str, runtime: str, data: Cube, context: Mapping[str, Any] | No
     array = _to_xarray(data)
     try:
         result = _call(name, function, array, data, dict(context or {}))
+    except MemoryError:
+        raise  # the job's memory limit has a message of its own
     except (Exception, SystemExit) as error:  # any error of the user's code is the user's to see
         raise _failure(error, module.__file__ or "", name) from error
     return _from_xarray(_unwrap(result, name), data)
