@@ -1,0 +1,122 @@
+"""What the documents say must hold: links, names of code, environment variables, Python blocks."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from openeo_gfmap.local.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# Where programs of this repository read their environment.
+CODE = ("src/**/*.py", "examples/*.py", "tests/**/*.py", "tools/*.py", "Makefile")
+
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_NAME = re.compile(r"`(openeo_gfmap(?:\.\w+)+)(?:\(\))?`")
+_VARIABLE = re.compile(r"\b(?:OPENEO_)?GFMAP_[A-Z_]+")
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(document: Path) -> str:
+    """Return a document without its code blocks."""
+    return _BLOCK.sub("", document.read_text(encoding="utf-8"))
+
+
+def headings(document: Path) -> set[str]:
+    """Return the anchors that a document's headings get where it is shown."""
+    lines = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def python_blocks(document: Path) -> Iterator[str]:
+    for language, code in _BLOCK.findall(document.read_text(encoding="utf-8")):
+        if language == "python":
+            yield code
+
+
+@cache
+def code() -> str:
+    files = [path for pattern in CODE for path in sorted(ROOT.glob(pattern))]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in _LINK.findall(prose(document)):
+        if re.match(r"[a-z]+:", link):
+            continue  # on the web; tests use no network
+        path, _, anchor = unquote(link).partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.is_relative_to(ROOT), f"{link} leaves the repository"
+        assert target.exists(), link
+        if anchor:
+            assert anchor in headings(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_names_of_code_exist(document: Path) -> None:
+    for name in _NAME.findall(prose(document)):
+        parts = name.split(".")
+        found: object = importlib.import_module(parts[0])
+        for depth, part in enumerate(parts[1:], start=2):
+            if not hasattr(found, part):
+                found = importlib.import_module(".".join(parts[:depth]))
+            else:
+                found = getattr(found, part)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_environment_variables_are_read_somewhere(document: Path) -> None:
+    settings = {PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
+    for name in _VARIABLE.findall(document.read_text(encoding="utf-8")):
+        # The last part of some is the name of a back-end, put in by the code.
+        stem = re.sub(r"_(CDSE|CDSE_STAGING|VITO|EODC|FED)$", "_", name)
+        assert name in settings or stem in code(), name
+
+
+def test_all_settings_are_documented() -> None:
+    text = (ROOT / "docs" / "local-backend.md").read_text(encoding="utf-8")
+    missing = [
+        field.name
+        for field in dataclasses.fields(Settings)
+        if f"`{PREFIX}{field.name.upper()}`" not in text
+    ]
+    assert not missing
+
+
+def test_all_statuses_are_documented() -> None:
+    from openeo_gfmap.manager.model import JobStatus
+
+    text = (ROOT / "docs" / "running-jobs.md").read_text(encoding="utf-8")
+    assert [s.shown for s in JobStatus if f"`{s.shown}`" not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_python_blocks_compile(document: Path) -> None:
+    for block in python_blocks(document):
+        ast.parse(block, document.name)
+
+
+def test_documents_are_reachable_from_the_indexes() -> None:
+    """A document that no other one links to is not found by anybody."""
+    linked = {
+        (document.parent / unquote(link).partition("#")[0]).resolve()
+        for document in DOCUMENTS
+        for link in _LINK.findall(document.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", link)
+    }
+    assert [named(d) for d in DOCUMENTS[1:] if d not in linked and d.name != "README.md"] == []
