@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..errors import OpenEOError
+    from ..files import Workspace
+    from .graph import ProcessGraph
     from .plan import Env
     from .result import JobResult
 
@@ -26,7 +28,7 @@ def validate(
     process_graph: Mapping[str, Any],
     *,
     catalog: Catalog,
-    workspace: Any = None,
+    workspace: Workspace | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> list[OpenEOError]:
     """Return all that is wrong with a process graph; nothing is downloaded or read.
@@ -39,7 +41,7 @@ def validate(
     catalog
         The collections.
     workspace
-        The user's file workspace; unused as yet, since files are only read by a run.
+        The user's file workspace: files that a graph loads from it must be there.
     parameters
         Values of process parameters.
 
@@ -59,14 +61,33 @@ def validate(
         if graph is None or errors:
             return errors
         plan = make_plan(graph, Env(catalog))
-        if plan.problems:
-            return list(plan.problems)
+        problems = [*plan.problems, *_missing_files(graph, workspace)]
+        if problems:
+            return problems
         make_output(plan, Path(), 1 << 30)
     except OpenEOError as error:
         return [error]
     except RecursionError:
         return [OpenEOError("ProcessGraphInvalid", "The process graph is nested too deeply.")]
     return []
+
+
+def _missing_files(graph: ProcessGraph, workspace: Workspace | None) -> list[OpenEOError]:
+    from ..errors import OpenEOError  # noqa: PLC0415
+
+    found = []
+    for node in graph.nodes.values():
+        paths = node.arguments.get("paths") if node.process == "load_uploaded_files" else None
+        if workspace is None or not isinstance(paths, list):
+            continue
+        for path in paths:
+            try:
+                workspace.find(str(path))
+            except OpenEOError as error:
+                found.append(
+                    OpenEOError(error.code, error.message, status=error.status, node=node.id)
+                )
+    return found
 
 
 def execute(

@@ -14,9 +14,10 @@ from ..errors import OpenEOError
 from ..stac_source import Scene
 from .callbacks import BoundCallback, call_process
 from .cube import Cube, crop, select
+from .demands import Demand, Window
 from .graph import ProcessGraph
 from .loading import Loaded, PixelReader, load_window
-from .plan import Call, Demand, Env, Plan, Scope, Window, rule_of
+from .plan import Call, Env, Plan, Scope, rule_of
 
 __all__ = ["NO_DATA", "Evaluation"]
 

@@ -18,11 +18,12 @@ from typing import Any
 
 from ..errors import OpenEOError
 from ..stac_source import Scene
+from .demands import Demand, Window, union_of
 from .evaluate import Evaluation
 from .graph import parse
-from .loading import find_scenes, union_of, wider
+from .loading import find_scenes, wider
 from .outputs import Output, make_output
-from .plan import Demand, Env, Plan, Unknown, Window
+from .plan import Env, Plan, Unknown
 from .planner import make_plan
 from .result import JobResult
 
@@ -148,6 +149,10 @@ def _payloads(
     # Logs and fetching stay here: what a window needs is known by now.
     away = replace(env, log=_quiet)
     context = multiprocessing.get_context("forkserver")
+    # Imported once and forked from there: a worker is ready in no time.
+    context.set_forkserver_preload(
+        [__name__, "openeo_gfmap.local.engine.reader", "openeo_gfmap.local.engine.processes"]
+    )
     with ProcessPoolExecutor(
         workers, context, initializer=_prepare, initargs=(plan, away, scenes, output)
     ) as pool:

@@ -47,6 +47,11 @@ class Extent:
         if crs == self.crs:
             return self
         box = _transformer(self.crs, crs).transform_bounds(*self.bounds, densify_pts=21)
+        if not all(map(math.isfinite, box)):
+            raise OpenEOError(
+                "CoordinateOutOfBounds",
+                f"The extent {self.bounds} in {self.crs} lies outside of where {crs} is defined.",
+            )
         return Extent(box, crs)
 
     def union(self, other: Extent) -> Extent:

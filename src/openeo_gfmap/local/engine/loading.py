@@ -12,8 +12,9 @@ from odc.geo.geobox import GeoBox
 
 from ..stac_source import Area, Scene
 from .cube import Cube, crop, select
+from .demands import Demand, Interval, Window, meet, union_of, within
 from .grid import Grid, crs_name, extent_of
-from .plan import Demand, Interval, LoadSpec, Window
+from .plan import LoadSpec
 
 __all__ = ["Loaded", "PixelReader", "area_of", "find_scenes", "load_window", "wider"]
 
@@ -174,26 +175,3 @@ def wider(a: GeoBox, b: GeoBox) -> GeoBox:
     right = max(a.shape[1], column + b.shape[1])
     bottom = max(a.shape[0], row + b.shape[0])
     return grid.box(left, top, right - left, bottom - top)
-
-
-def within(moment: datetime, interval: Interval) -> bool:
-    """Whether a time lies in an interval, to the day: time axes are made of days."""
-    start, end = interval
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return (start is None or day >= start) and (end is None or day < end)
-
-
-def meet(a: Interval, b: Interval) -> Interval:
-    """Return the common part of two intervals."""
-    starts = [v for v in (a[0], b[0]) if v is not None]
-    ends = [v for v in (a[1], b[1]) if v is not None]
-    return (max(starts) if starts else None, min(ends) if ends else None)
-
-
-def union_of(intervals: Sequence[Interval]) -> Interval:
-    """Return the interval from the first start to the last end."""
-    starts = [i[0] for i in intervals]
-    ends = [i[1] for i in intervals]
-    start = None if None in starts else min(v for v in starts if v is not None)
-    end = None if None in ends else max(v for v in ends if v is not None)
-    return (start, end)

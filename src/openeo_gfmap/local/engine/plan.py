@@ -8,17 +8,15 @@ the executor know no process by name.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
+from .demands import Demand, Interval, Window
 from .features import Features
 from .graph import Node
 from .grid import Extent, Grid
@@ -31,9 +29,7 @@ __all__ = [
     "SOMEWHERE",
     "Call",
     "CubeMeta",
-    "Demand",
     "Env",
-    "Interval",
     "LoadSpec",
     "Meta",
     "PlanContext",
@@ -41,7 +37,6 @@ __all__ = [
     "Scope",
     "TableMeta",
     "Unknown",
-    "Window",
     "same_demand",
     "same_meta",
 ]
@@ -90,10 +85,6 @@ class Env:
     progress: Callable[[float], None] = _unseen
     memory: int = 1 << 30
     open_reader: Callable[[], Any] = _default_reader
-
-
-Interval = tuple[datetime | None, datetime | None]
-"""Start (inclusive) and end (exclusive), UTC; None is open."""
 
 
 @dataclass(frozen=True)
@@ -162,66 +153,6 @@ Meta = CubeMeta | TableMeta
 
 SOMEWHERE = Extent((3.0, 45.0, 3.01, 45.01))
 """Stands for a place that only a run will know, while a graph is validated."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """The unit of work: a feature, or a tile of a dense result.
-
-    Attributes
-    ----------
-    index
-        Position among all windows.
-    box
-        The window's pixels on the result's grid; None when the result is a table.
-    feature
-        Index of the feature that the window is for.
-    region
-        What chunk grids are anchored to: the feature, or the whole dense result.
-    shape
-        The feature itself.
-    """
-
-    index: int
-    box: GeoBox | None
-    region: Extent
-    feature: int | None = None
-    shape: Features | None = None
-
-    def area(self, grid: Grid) -> GeoBox:
-        """Return the pixels of the region on a grid."""
-        if self.shape is not None:
-            return grid.cover(self.shape.to(grid.crs).extent)
-        return grid.cover(self.region)
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What a consumer wants of a cube.
-
-    Attributes
-    ----------
-    box
-        Pixels on the cube's grid, context included; None for tables.
-    bands
-        Band labels in the cube's own order; None for all.
-    interval
-        Dates outside are not looked at.
-    """
-
-    box: GeoBox | None
-    bands: tuple[str, ...] | None = None
-    interval: Interval = (None, None)
-
-    def patch(self, **changes: Any) -> Demand:
-        """Return a copy with changes."""
-        return replace(self, **changes)
-
-    def padded(self, pixels: int) -> Demand:
-        """Return the demand with context pixels on all sides."""
-        if self.box is None or pixels == 0:
-            return self
-        return replace(self, box=self.box.pad(pixels))
 
 
 @dataclass(frozen=True)
@@ -378,19 +309,6 @@ class Rule:
     load: Callable[[Call, PlanContext], LoadSpec | None] | None = None
 
 
-def in_order(bands: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the wanted bands in a cube's own order."""
-    if wanted is None:
-        return tuple(bands)
-    keep = set(wanted)
-    return tuple(b for b in bands if b in keep)
-
-
-def common_multiple(*sizes: int) -> int:
-    """Return the least common multiple of block sizes."""
-    return math.lcm(*sizes)
-
-
 @dataclass(frozen=True)
 class Plan:
     """A graph after the forward pass.
@@ -414,7 +332,7 @@ class Plan:
     loads: Mapping[str, LoadSpec]
     result: str
     save: Call | None = None
-    problems: tuple[OpenEOError, ...] = field(default=())
+    problems: tuple[OpenEOError, ...] = ()
 
     def demands(self, demand: Demand, window: Window) -> dict[str, list[Demand]]:
         """Return all distinct demands on each node that a demand on the result leads to."""

@@ -11,10 +11,11 @@ from ...errors import OpenEOError
 from ...stac_source import as_utc
 from ..callbacks import BoundCallback
 from ..cube import Array, Cube, placed
+from ..demands import Demand, Window
 from ..features import Features
 from ..grid import Extent
 from ..periods import PERIODS, split_periods
-from ..plan import SOMEWHERE, Call, CubeMeta, Demand, PlanContext, Rule, TableMeta, Window
+from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule, TableMeta
 from ..registry import AnyValue, Callback, CubeData, Geometries, Schema, TableData, Text, process
 from ..vector import VectorCube
 from .dimensions import along_axis, reduced

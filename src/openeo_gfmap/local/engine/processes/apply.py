@@ -9,9 +9,10 @@ import numpy as np
 
 from ..callbacks import evaluate_callback, only_call
 from ..cube import Cube
+from ..demands import Demand, Window
 from ..graph import NodeRef, ParameterRef, references
 from ..kernels import linear_scale_cast
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window
+from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, process
 from .udf import has_udf, whole
 

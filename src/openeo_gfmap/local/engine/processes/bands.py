@@ -9,7 +9,8 @@ import numpy as np
 
 from ...errors import OpenEOError
 from ..cube import Cube
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window, in_order
+from ..demands import Demand, Window, in_order
+from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import CubeData, Text, process
 from .labels import without
 

@@ -10,8 +10,9 @@ import numpy as np
 from ...errors import OpenEOError
 from ..callbacks import BoundCallback, evaluate_callback
 from ..cube import Array, Cube
+from ..demands import Demand, Window, in_order
 from ..graph import ParameterRef, ProcessGraph
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window, in_order
+from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Text, process
 from ..values import along
 from .labels import dims_in_order, existing, not_spatial, without

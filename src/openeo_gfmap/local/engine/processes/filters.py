@@ -10,10 +10,10 @@ import numpy as np
 from ...errors import OpenEOError
 from ...stac_source import as_utc
 from ..cube import select
+from ..demands import Demand, Window, in_order, meet
 from ..features import Features
 from ..grid import Extent
-from ..loading import meet
-from ..plan import SOMEWHERE, Call, CubeMeta, Demand, PlanContext, Rule, Unknown, Window, in_order
+from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule, Unknown
 from ..registry import CubeData, Geometries, Object, Text, process
 from .load import BandNames, TemporalExtent, parse_interval
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from ...errors import OpenEOError
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Scope, Unknown, Window, in_order
+from ..demands import Demand, Window, in_order
+from ..plan import Call, CubeMeta, PlanContext, Rule, Scope, Unknown
 from ..registry import AnyValue, ArrayOf, CubeData, Schema, Text, process
 
 Labels = Annotated[

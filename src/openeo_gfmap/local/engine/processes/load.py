@@ -5,34 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from ...catalog import Collection, collection_from_stac
 from ...errors import OpenEOError
 from ...sentinel2 import Sentinel2Profile
 from ...stac_source import as_utc
 from ..callbacks import Predicate
-from ..features import Features, read_features
+from ..demands import Demand, Interval, Window
+from ..features import Features
 from ..graph import ProcessGraph
 from ..grid import Extent, Grid, crs_name, is_utm, utm_of
 from ..loading import find_scenes
-from ..plan import (
-    SOMEWHERE,
-    Call,
-    CubeMeta,
-    Demand,
-    Interval,
-    LoadSpec,
-    PlanContext,
-    Rule,
-    Scope,
-    Unknown,
-    Window,
-    in_order,
-)
-from ..registry import CubeData, Object, Schema, TableData, Text, process
+from ..plan import SOMEWHERE, Call, CubeMeta, LoadSpec, PlanContext, Rule, Unknown
+from ..registry import CubeData, Schema, Text, process
 
 SpatialExtent = Annotated[
     Any,
@@ -326,99 +312,7 @@ def load_stac(
     raise _read_by_executor("load_stac")
 
 
-@process()
-def load_geojson(data: Object, properties: Any = None) -> TableData:
-    """Take features from GeoJSON.
-
-    Parameters
-    ----------
-    data
-        Geometry, Feature or FeatureCollection; in degrees unless it has a ``crs`` member.
-    properties
-        Names of the properties to keep as values; features keep all of them here.
-
-    Returns
-    -------
-    TableData
-        A vector data cube.
-    """
-    return Features.parse(data)
-
-
-@process()
-def load_url(url: Text, format: Text, options: Object | None = None, *, env: Any) -> TableData:
-    """Take features from a file on the web.
-
-    Parameters
-    ----------
-    url
-        Address of the file; one of this back-end's own file workspace is read without a request.
-    format
-        ``Parquet`` (GeoParquet, any CRS), ``GeoJSON``, or another vector format that GDAL reads.
-    options
-        None are known.
-
-    Returns
-    -------
-    TableData
-        A vector data cube.
-    """
-    return read_features(_fetched(url, env), format)
-
-
-@process()
-def load_uploaded_files(
-    paths: Annotated[Any, Schema({"type": "array", "items": {"type": "string"}})],
-    format: Text,
-    options: Object | None = None,
-    *,
-    env: Any,
-) -> TableData:
-    """Take features from files of the user's file workspace.
-
-    Parameters
-    ----------
-    paths
-        Paths in the workspace; the features of all files follow each other.
-    format
-        As in load_url.
-    options
-        None are known.
-
-    Returns
-    -------
-    TableData
-        A vector data cube.
-    """
-    parts = [read_features(_fetched(path, env), format) for path in paths]
-    first = parts[0]
-    moved = [p.to(first.crs) for p in parts]
-    return Features(
-        tuple(g for p in moved for g in p.geometries),
-        first.crs,
-        tuple(properties for p in moved for properties in p.properties),
-    )
-
-
-def _fetched(place: str, env: Scope) -> Any:
-    if env.env.fetch is None:
-        name = PurePosixPath(urlsplit(place).path).name
-        raise OpenEOError("Internal", f"{name} was asked for where nothing is fetched.", status=500)
-    return env.env.fetch(place)
-
-
 def _read_by_executor(name: str) -> OpenEOError:
     return OpenEOError(
         "Internal", f"{name} is read window by window and has no value of its own.", status=500
     )
-
-
-__all__ = [
-    "in_order",
-    "load_collection",
-    "load_geojson",
-    "load_stac",
-    "load_uploaded_files",
-    "load_url",
-    "parse_interval",
-]

@@ -9,9 +9,10 @@ import numpy as np
 
 from ...errors import OpenEOError
 from ..cube import Cube, align, crop, hide, placed
+from ..demands import Demand, Window, in_order
 from ..features import Features
 from ..kernels import SCL_MASK1, SCL_MASK2, scl_dilation_mask
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Unknown, Window, in_order
+from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
 from ..registry import AnyValue, Boolean, CubeData, Geometries, Integer, Schema, Text, process
 from .merge import same_grid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from ...errors import OpenEOError
 from ..cube import Cube, align
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window, common_multiple, in_order
+from ..demands import Demand, Window, in_order
+from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, process
 from .labels import dims_in_order
 
@@ -34,7 +36,7 @@ def _merge_meta(call: Call, context: PlanContext) -> CubeMeta:
         features=one.features or two.features,
         time="|".join(sorted(times)),
         periods=one.periods or two.periods,
-        block=common_multiple(one.block, two.block),
+        block=math.lcm(one.block, two.block),
         margin=max(one.margin, two.margin),
         itemsize=max(one.itemsize, two.itemsize),
     )

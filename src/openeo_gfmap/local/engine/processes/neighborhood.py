@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,9 +13,10 @@ from odc.geo.geobox import GeoBox
 from ...errors import OpenEOError
 from ..callbacks import BoundCallback, evaluate_callback
 from ..cube import Array, Cube, crop, select
+from ..demands import Demand, Window
 from ..grid import Grid
 from ..periods import PERIODS, split_periods
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window, common_multiple
+from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Schema, process
 from .udf import after_udf, has_udf
 
@@ -104,7 +106,7 @@ def _meta(call: Call, context: PlanContext) -> CubeMeta:
     sizes = [n for n in (chunks.width, chunks.height) if n is not None]
     result = after_udf(meta) if udf else meta.patch(itemsize=max(4, meta.itemsize))
     return result.patch(
-        block=common_multiple(meta.block, *sizes),
+        block=math.lcm(meta.block, *sizes),
         margin=meta.margin + max(chunks.overlap_x, chunks.overlap_y),
     )
 

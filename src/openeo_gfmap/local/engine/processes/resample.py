@@ -10,8 +10,9 @@ from odc.geo.geobox import GeoBox
 
 from ...errors import OpenEOError
 from ..cube import Cube, align
+from ..demands import Demand, Window
 from ..grid import Grid, crs_name, extent_of
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Window, same_meta
+from ..plan import Call, CubeMeta, PlanContext, Rule, same_meta
 from ..registry import CubeData, Schema, Text, process
 from ..resampling import SourceGrid, method_of, pixel_map, warp
 

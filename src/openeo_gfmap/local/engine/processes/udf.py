@@ -8,8 +8,9 @@ from typing import Any
 from ...errors import OpenEOError
 from ..callbacks import BoundCallback
 from ..cube import Cube
+from ..demands import Demand, Window
 from ..graph import ProcessGraph
-from ..plan import Call, CubeMeta, Demand, PlanContext, Rule, Scope, Window
+from ..plan import Call, CubeMeta, PlanContext, Rule, Scope
 from ..registry import CubeData, Object, Text, process
 from ..udf import run_udf as run_code
 
