@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from openeo_gfmap.local.engine.callbacks import Predicate, evaluate_callback
 from openeo_gfmap.local.engine.cube import Array, Cube, align, crop, hide, select
+from openeo_gfmap.local.engine.demands import Window
+from openeo_gfmap.local.engine.executor import _batches
 from openeo_gfmap.local.engine.graph import ProcessGraph, parse
-from openeo_gfmap.local.engine.grid import Grid
+from openeo_gfmap.local.engine.grid import Extent, Grid
 from openeo_gfmap.local.engine.loading import area_of, wider
 from openeo_gfmap.local.engine.outputs_values import to_json
 from openeo_gfmap.local.engine.registry import all_processes
@@ -94,6 +96,19 @@ def test_boxes_unite() -> None:
     west, south, east, north = area_of([BOX, BOX.pad(2)])
     assert west < east
     assert south < north
+
+
+@given(
+    st.lists(st.sampled_from([(0, 0), (0, 1), None]), min_size=1, max_size=60), st.integers(2, 8)
+)
+def test_windows_are_batched_in_order(near: list[tuple[int, int] | None], workers: int) -> None:
+    region = Extent((0, 0, 1, 1))
+    windows = [Window(i, None, region, near=n) for i, n in enumerate(near)]
+    batches = list(_batches(windows, workers))
+    assert [w for batch in batches for w in batch] == windows
+    assert all(len({w.near for w in batch}) == 1 for batch in batches)
+    assert all(len(batch) <= 8 for batch in batches)
+    assert all(len(batch) == 1 for batch in batches if batch[0].near is None)
 
 
 @pytest.mark.parametrize("process", list(all_processes().values()), ids=lambda p: p.id)

@@ -34,6 +34,9 @@ class Window:
         What chunk grids are anchored to: the feature, or the whole dense result.
     shape
         The feature itself.
+    near
+        Windows of one value lie near to each other: they read the same blocks of files, so one
+        process should evaluate them. None stands for no neighbours.
     """
 
     index: int
@@ -41,6 +44,7 @@ class Window:
     region: Extent
     feature: int | None = None
     shape: Features | None = None
+    near: tuple[int, int] | None = None
 
     def area(self, grid: Grid) -> GeoBox:
         """Return the pixels of the region on a grid."""

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ __all__ = ["Env", "run"]
 
 # How often the log says how far the run is.
 _SECONDS_BETWEEN_NEWS = 10.0
+# Windows a task: enough to share decoded blocks, and a result that is not long in coming.
+_LARGEST_BATCH = 8
 
 
 def run(
@@ -156,18 +159,17 @@ def _payloads(
     with ProcessPoolExecutor(
         workers, context, initializer=_prepare, initargs=(plan, away, scenes, output)
     ) as pool:
-        waiting: deque[tuple[Window, Future[Any]]] = deque()
-        rest = iter(windows)
+        waiting: deque[tuple[list[Window], Future[list[Any]]]] = deque()
         try:
             # Two tasks a worker keep all busy, and bound what waits for its turn in memory.
-            for window in rest:
-                waiting.append((window, pool.submit(_evaluate, window)))
+            for batch in _batches(windows, workers):
+                waiting.append((batch, pool.submit(_evaluate, batch)))
                 if len(waiting) >= 2 * workers:
                     first, future = waiting.popleft()
-                    yield first, future.result()
+                    yield from zip(first, future.result(), strict=True)
             while waiting:
                 first, future = waiting.popleft()
-                yield first, future.result()
+                yield from zip(first, future.result(), strict=True)
         except BrokenProcessPool as error:
             raise OpenEOError(
                 "JobFailed",
@@ -211,10 +213,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _evaluate(window: Window) -> Any:
+def _evaluate(batch: Sequence[Window]) -> list[Any]:
     if _work is None:
         raise RuntimeError("the worker process was not prepared")
-    return _work.run(window)
+    return [_work.run(window) for window in batch]
+
+
+def _batches(windows: Sequence[Window], workers: int) -> Iterator[list[Window]]:
+    """Put windows that share file blocks into one task, as long as there is work for all."""
+    most = min(_LARGEST_BATCH, -(-len(windows) // (2 * workers)))
+    for near, group in groupby(windows, key=lambda w: w.near):
+        members = list(group)
+        size = 1 if near is None else most
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 class _Progress:

@@ -26,6 +26,9 @@ from .writers import write_geotiff, write_netcdf
 
 __all__ = ["Output", "make_output"]
 
+# Pixels: features in one square of this size mostly share the blocks of the files.
+_NEAR = 512
+
 
 class Output(Protocol):
     """A way to turn windows into files.
@@ -238,14 +241,12 @@ def _feature_windows(features: Features, grid: Grid) -> list[Window]:
     windows = []
     for i in range(len(features)):
         extent = moved.one(i).extent
-        windows.append(Window(i, grid.cover(extent), extent, i, features.one(i)))
-
-    def block(window: Window) -> tuple[int, int, int]:
-        # Neighbours follow each other, so that the reader finds their file blocks decoded.
-        column, row = (0, 0) if window.box is None else grid.position(window.box)
-        return row // 512, column // 512, window.index
-
-    return sorted(windows, key=block)
+        box = grid.cover(extent)
+        column, row = grid.position(box)
+        near = (row // _NEAR, column // _NEAR)
+        windows.append(Window(i, box, extent, i, features.one(i), near))
+    # Neighbours follow each other, so that the reader finds their file blocks decoded.
+    return sorted(windows, key=lambda w: (w.near or (), w.index))
 
 
 def _tile_edge(meta: CubeMeta, memory: int) -> int:

@@ -23,6 +23,9 @@ from .writers_common import atomic, finish
 
 __all__ = ["TableFile", "ValueFile", "join_rows", "to_json"]
 
+# Degrees: features this near mostly share the blocks of the files.
+_NEAR = 0.05
+
 
 @dataclass
 class TableFile:
@@ -33,7 +36,7 @@ class TableFile:
     out_dir: Path
     format: str
     name: str
-    rows: list[VectorCube] = field(default_factory=list)
+    rows: dict[int, VectorCube] = field(default_factory=dict)
 
     def windows(self) -> list[Window]:
         """Return a window per feature."""
@@ -46,12 +49,12 @@ class TableFile:
 
     def collect(self, window: Window, payload: VectorCube) -> list[str]:
         """Note the row."""
-        self.rows.append(payload)
+        self.rows[window.index] = payload
         return []
 
     def finish(self) -> list[ResultAsset]:
         """Join the rows over all dates and write."""
-        table = join_rows(self.rows, self.meta)
+        table = join_rows([self.rows[i] for i in sorted(self.rows)], self.meta)
         suffix = {"parquet": ".parquet", "csv": ".csv", "netcdf": ".nc"}.get(self.format, ".json")
         return [write_vector(self.out_dir / f"{self.name}{suffix}", table, self.format)]
 
