@@ -41,7 +41,13 @@ class TableFile:
     def windows(self) -> list[Window]:
         """Return a window per feature."""
         shapes = self.meta.features
-        return [Window(i, None, shapes.one(i).extent, i, shapes.one(i)) for i in range(len(shapes))]
+        windows = []
+        for i in range(len(shapes)):
+            shape = shapes.one(i)
+            west, south, _, _ = shape.extent.to("EPSG:4326").bounds
+            near = (int(south // _NEAR), int(west // _NEAR))
+            windows.append(Window(i, None, shape.extent, i, shape, near))
+        return sorted(windows, key=lambda w: (w.near or (), w.index))
 
     def keep(self, window: Window, value: VectorCube) -> VectorCube:
         """One row."""
