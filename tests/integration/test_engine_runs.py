@@ -220,6 +220,18 @@ def test_values_per_feature_are_joined_over_all_dates(tmp_path: Path) -> None:
     assert document["2022-01-06T00:00:00Z"][1] == [None]
 
 
+@pytest.mark.parametrize("reducer", ["mean", "max", "median", "count", "sum"])
+def test_features_without_any_date_have_no_values(tmp_path: Path, reducer: str) -> None:
+    g = Graph()
+    shapes = box_geojson((500000, 5600000, 500100, 5600100), (520000, 5600000, 520100, 5600100))
+    table = g.aggregate_spatial(data=load(g, ["B02"]), geometries=shapes, reducer=on_data(reducer))
+    graph = g.result(g.save_result(data=table, format="Parquet"))
+    collection = FakeCollection(count=1, west_only=frozenset({0}), edge=510000)
+    (asset,) = run(graph, tmp_path, collection=collection).assets
+    frame = pd.read_parquet(tmp_path / asset.name)
+    assert frame.notna()["B02:2022-01-01"].tolist() == [True, False]
+
+
 def test_files_are_named_by_a_property(tmp_path: Path) -> None:
     shapes = box_geojson((0, 0, 64, 64), (640, 0, 704, 64), (0, 640, 64, 704))
     for feature, name in zip(shapes["features"], ("x/../y", "same", "same"), strict=True):
