@@ -109,6 +109,7 @@ def _starts(ordinals: Ordinals, period: str) -> Times:
         return (ordinals * length + offset).astype("datetime64[s]").astype("datetime64[ns]")
     if period == "dekad":
         months = (ordinals // 3).astype("datetime64[M]").astype("datetime64[D]")
-        return (months + ordinals % 3 * np.timedelta64(10, "D")).astype("datetime64[ns]")
+        starts: Times = (months + ordinals % 3 * np.timedelta64(10, "D")).astype("datetime64[ns]")
+        return starts
     length, offset = _MONTHS[period]
     return (ordinals * length + offset).astype("datetime64[M]").astype("datetime64[ns]")
