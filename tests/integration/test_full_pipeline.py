@@ -7,6 +7,7 @@ back-end over HTTP.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -29,8 +30,10 @@ from pyproj import CRS
 from pytest_httpserver import HTTPServer
 
 from openeo_gfmap.manager.job_splitters import load_s2_grid, split_job_hex
+from support.cf import cf_errors
 from support.put_store import PutStore
 from support.reference_pipeline import local_script
+from support.stac_schemas import SchemaFolder
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "full_extraction_pipeline.py"
@@ -233,6 +236,32 @@ def test_the_collection_holds_every_sample_once(example: Run) -> None:
         for asset in item.assets.values():
             assert Path(asset.get_absolute_href()).exists()
         assert "auxiliary" in item.assets
+
+
+def test_the_collection_is_valid_and_self_contained(example: Run, shared_data: Path) -> None:
+    schemas = SchemaFolder(shared_data / "stac_schemas")
+    stac = example.output / "stac"
+    documents = sorted(stac.rglob("*.json"))
+    assert len(documents) == 1 + len(example.extracted)
+    for path in documents:
+        document = json.loads(path.read_text())
+        schemas.check(document)
+        assert document["stac_version"] == "1.1.0"
+        for link in document["links"]:
+            if link["rel"] != "license":
+                assert (path.parent / link["href"]).resolve().is_file(), link
+        if document["type"] == "Feature":
+            assert document["properties"]["proj:code"].startswith("EPSG:326")
+            for asset in document["assets"].values():
+                content = (path.parent / asset["href"]).resolve().read_bytes()
+                assert asset["file:size"] == len(content)
+                assert asset["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+
+
+def test_the_patches_are_good_cf(example: Run) -> None:
+    """A patch of the whole road, post-job attributes included, passes the CF checker."""
+    path = next(iter(example.patches().values()))
+    assert cf_errors(path) == []
 
 
 def test_the_picture_is_there(example: Run) -> None:
