@@ -66,6 +66,18 @@ class Features:
         )
         return Features(tuple(moved), crs, self.properties)
 
+    def same_as(self, other: Features) -> bool:
+        """Whether the geometries are the very same, in the same order."""
+        if self is other:
+            return True
+        if self.crs != other.crs or len(self) != len(other):
+            return False
+        return bool(np.all(shapely.equals_identical(self._shapes, other._shapes)))
+
+    @property
+    def _shapes(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.geometries, dtype=object)
+
     def inside(self, box: GeoBox) -> np.ndarray[Any, Any]:
         """Return which pixels of a box belong to any of the features.
 
@@ -80,7 +92,7 @@ class Features:
         from rasterio.features import geometry_mask  # noqa: PLC0415  (slow to import)
 
         inside = np.zeros(box.shape, dtype=bool)
-        shapes = self.to(crs_name(box.crs)).geometries
+        shapes = self._near(box)
         areas = [g for g in shapes if g.geom_type in _AREAS]
         lines = [g for g in shapes if "Line" in g.geom_type]
         for found, all_touched in ((areas, False), (lines, True)):
@@ -93,6 +105,16 @@ class Features:
             if 0 <= row < box.shape[0] and 0 <= column < box.shape[1]:
                 inside[row, column] = True
         return inside
+
+    def _near(self, box: GeoBox) -> list[Any]:
+        """Return the geometries, in the box's CRS, that may have pixels in it."""
+        crs = crs_name(box.crs)
+        if len(self) == 1:
+            return list(self.to(crs).geometries)
+        # Many windows ask the same features: an index keeps each from looking at all of them.
+        shapes, tree = _indexed(self, crs)
+        around = shapely.box(*box.boundingbox.bbox).buffer(abs(box.transform.a))
+        return [shapes[i] for i in np.sort(tree.query(around))]
 
     @classmethod
     def parse(cls, value: Any) -> Features:
@@ -114,6 +136,12 @@ class Features:
         return checked(
             geometries, _crs_member(value), [_mapping(m.get("properties")) for m in members]
         )
+
+
+@lru_cache(maxsize=8)
+def _indexed(features: Features, crs: str) -> tuple[tuple[Any, ...], shapely.STRtree]:
+    shapes = features.to(crs).geometries
+    return shapes, shapely.STRtree(shapes)
 
 
 def checked(

@@ -64,7 +64,7 @@ class Extent:
         """Return the common part in the other's CRS, None when there is none."""
         a, b = self.to(other.crs).bounds, other.bounds
         low, high = (max(a[0], b[0]), max(a[1], b[1])), (min(a[2], b[2]), min(a[3], b[3]))
-        if low[0] >= high[0] or low[1] >= high[1]:
+        if low[0] > high[0] or low[1] > high[1]:  # a point's extent has no width, and may meet
             return None
         return Extent((*low, *high), other.crs)
 

@@ -19,6 +19,7 @@ from .demands import Window
 from .evaluate import NO_DATA
 from .features import Features
 from .grid import Grid
+from .limits import confined, inside
 from .outputs_values import TableFile, ValueFile
 from .plan import CubeMeta, Plan, TableMeta
 from .result import ResultAsset
@@ -98,13 +99,15 @@ class FeatureFiles:
         nothing = f"Feature {index} has no file: "
         if value is NO_DATA or window.shape is None or value.geobox is None:
             return [], [nothing + "there is no data for it in the time that was asked for."]
-        inside = window.shape.inside(value.geobox)
-        if not inside.any():
+        within = window.shape.inside(value.geobox)
+        if not within.any():
             return [], [nothing + "it is smaller than a pixel and holds no pixel's centre."]
-        value = hide(value, ~inside)
+        others = [limit for limit in self.meta.limits if limit is not self.meta.features]
+        within &= inside(others, value.geobox)
+        value = hide(value, ~within)
         value = value if self.meta.periods else drop_empty_dates(value)
         if "t" in value.dims and not len(value.labels["t"]):
-            return [], [nothing + "all its pixels are masked on all dates."]
+            return [], [nothing + "all its pixels are masked, or beyond other limits of the cube."]
         write = _RASTER_WRITERS[self.format]
         assets = write(self.out_dir, self.names[index], value)
         return [replace(a, feature=index) for a in assets], []
@@ -137,9 +140,10 @@ class DenseFile:
     @property
     def box(self) -> GeoBox:
         """All pixels of the result."""
-        if self.meta.features is not None:
-            return self.meta.grid.cover(self.meta.features.to(self.meta.grid.crs).extent)
-        return self.meta.grid.cover(self.meta.extent)
+        grid, features = self.meta.grid, self.meta.features
+        if features is not None and features.extent == self.meta.extent:
+            return grid.cover(features.to(grid.crs).extent)  # closer than their bounds' bounds
+        return grid.cover(self.meta.extent)
 
     def windows(self) -> list[Window]:
         """Return tiles whose edge is a multiple of the chunks that processes work on."""
@@ -156,10 +160,8 @@ class DenseFile:
         return tiles
 
     def keep(self, window: Window, value: Cube) -> Cube:
-        """Hide what is outside the features."""
-        if self.meta.features is not None and value.geobox is not None:
-            value = hide(value, ~self.meta.features.inside(value.geobox))
-        return value
+        """Hide what is outside the cube's limits."""
+        return confined(value, self.meta.limits)
 
     def collect(self, window: Window, payload: Cube) -> list[str]:
         """Put a tile in its place."""

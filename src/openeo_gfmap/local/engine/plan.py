@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 
 from ..errors import OpenEOError
 from .demands import Demand, Interval, Window
 from .features import Features
 from .graph import Node
 from .grid import Extent, Grid
+from .limits import Limit
 from .registry import Process
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SOMEWHERE",
+    "UNKNOWN_FEATURES",
     "Call",
     "CubeMeta",
     "Env",
@@ -102,7 +105,9 @@ class CubeMeta:
     extent
         What a dense result would cover.
     features
-        The features of ``filter_spatial``: pixels outside them are missing in the result.
+        The features of the last ``filter_spatial``, which ``sample_by_feature`` keeps apart.
+    limits
+        Pixels outside any of them are missing in the result; see :mod:`limits`.
     time
         Names the time axis: cubes of the same name have the same dates in every window.
     interval
@@ -122,6 +127,7 @@ class CubeMeta:
     grid: Grid
     extent: Extent
     features: Features | None = None
+    limits: tuple[Limit, ...] = ()
     time: str = ""
     interval: Interval = (None, None)
     periods: bool = False
@@ -153,6 +159,9 @@ Meta = CubeMeta | TableMeta
 
 SOMEWHERE = Extent((3.0, 45.0, 3.01, 45.01))
 """Stands for a place that only a run will know, while a graph is validated."""
+
+UNKNOWN_FEATURES = Features((shapely.box(*SOMEWHERE.bounds),), SOMEWHERE.crs)
+"""Stands for features that only a run will know."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,21 @@ from ..cube import Array, Cube, placed
 from ..demands import Demand, Window
 from ..features import Features
 from ..grid import Extent
+from ..limits import confined
 from ..periods import PERIODS, split_periods
-from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule, TableMeta
+from ..plan import (
+    SOMEWHERE,
+    UNKNOWN_FEATURES,
+    Call,
+    CubeMeta,
+    PlanContext,
+    Rule,
+    TableMeta,
+)
 from ..registry import AnyValue, Callback, CubeData, Geometries, Schema, TableData, Text, process
 from ..vector import VectorCube
 from .dimensions import along_axis, reduced
-from .filters import PLACEHOLDER, features_of
+from .filters import features_of
 from .labels import existing
 
 Intervals = Annotated[Any, Schema({"type": "array", "subtype": "temporal-intervals"})]
@@ -183,7 +192,7 @@ def aggregate_temporal(  # noqa: PLR0917  (the order of the openEO parameters)
 
 def _spatial_meta(call: Call, context: PlanContext) -> TableMeta:
     meta = call.cube()
-    features = features_of(call, "geometries") or Features.parse(PLACEHOLDER)
+    features = features_of(call, "geometries") or UNKNOWN_FEATURES
     dims = ("geometry", *(d for d in meta.dims if d not in ("y", "x")))
     return TableMeta(dims, meta.bands, features, meta.periods)
 
@@ -209,7 +218,8 @@ def aggregate_spatial(
 ) -> TableData:
     """Aggregate the pixels of each feature.
 
-    A polygon has the pixels whose centre lies inside, a point the one pixel that holds it.
+    A polygon has the pixels whose centre lies inside, a point the one pixel that holds it. Those
+    outside of what the cube was limited to before (filter_spatial, filter_bbox) are missing.
 
     Parameters
     ----------
@@ -231,7 +241,7 @@ def aggregate_spatial(
     """
     shape: Features = env.window.shape
     inside = shape.inside(placed(data))
-    wide = data.as_float()
+    wide = confined(data, env.call.cube().limits).as_float()
     pixels = Array(np.moveaxis(wide.data[..., inside], -1, 0))
     values = (
         reduced(pixels, reducer, context) if inside.any() else np.full(wide.data.shape[:-2], np.nan)

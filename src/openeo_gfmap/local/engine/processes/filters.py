@@ -13,14 +13,9 @@ from ..cube import select
 from ..demands import Demand, Window, in_order, meet
 from ..features import Features
 from ..grid import Extent
-from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule, Unknown
+from ..plan import SOMEWHERE, UNKNOWN_FEATURES, Call, CubeMeta, PlanContext, Rule, Unknown
 from ..registry import CubeData, Geometries, Object, Text, process
 from .load import BandNames, TemporalExtent, parse_interval
-
-PLACEHOLDER = {
-    "type": "Polygon",
-    "coordinates": [[[3.0, 45.0], [3.01, 45.0], [3.01, 45.01], [3.0, 45.01], [3.0, 45.0]]],
-}
 
 
 def _filter_bands_meta(call: Call, context: PlanContext) -> CubeMeta:
@@ -85,11 +80,11 @@ def _bbox_extent(call: Call) -> Extent:
 
 
 def _filter_bbox_meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta = call.cube()
-    common = meta.extent.intersection(_bbox_extent(call))
+    meta, box = call.cube(), _bbox_extent(call)
+    common = box if meta.extent == SOMEWHERE else meta.extent.intersection(box)
     if common is None:
         raise call.invalid("extent", "does not touch the extent of the cube")
-    return meta.patch(extent=common)
+    return meta.patch(extent=common, limits=(*meta.limits, box))
 
 
 @process(plan=Rule(meta=_filter_bbox_meta, extent=_bbox_extent))
@@ -106,7 +101,8 @@ def filter_bbox(data: CubeData, extent: Object) -> CubeData:
     Returns
     -------
     CubeData
-        The pixels that the box touches.
+        The pixels that the box touches; as with filter_spatial, processes that look around
+        themselves still see those beyond.
     """
     return data
 
@@ -123,10 +119,22 @@ def _spatial_extent(call: Call) -> Extent:
 
 
 def _filter_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
-    features = features_of(call, "geometries")
-    if features is None:
-        features = Features.parse(PLACEHOLDER)
-    return call.cube().patch(features=features, extent=features.extent)
+    meta = call.cube()
+    features = features_of(call, "geometries") or UNKNOWN_FEATURES
+    apart = (
+        features is not UNKNOWN_FEATURES
+        and _has_place(meta)
+        and meta.extent.intersection(features.extent) is None
+    )
+    if apart:
+        raise call.invalid("geometries", "do not touch the extent of the cube")
+    limits = (*meta.limits, features)
+    return meta.patch(features=features, extent=features.extent, limits=limits)
+
+
+def _has_place(meta: CubeMeta) -> bool:
+    """Whether the place of a cube is known, and is a limit of its own."""
+    return bool(meta.limits) and meta.extent != SOMEWHERE
 
 
 @process(plan=Rule(meta=_filter_spatial_meta, extent=_spatial_extent))
@@ -135,7 +143,7 @@ def filter_spatial(data: CubeData, geometries: Geometries) -> CubeData:
 
     Pixels whose centre lies in no feature are missing in the result. Processes that look at a
     pixel's surroundings (dilations, neighbourhoods) still see the pixels outside: they are
-    hidden when the result is written.
+    hidden when the result is written or aggregate_spatial counts them.
 
     Parameters
     ----------

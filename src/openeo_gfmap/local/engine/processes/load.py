@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from ..demands import Demand, Interval, Window
 from ..features import Features
 from ..graph import ProcessGraph
 from ..grid import Extent, Grid, crs_name, is_utm, utm_of
+from ..limits import Limit
 from ..loading import find_scenes
 from ..plan import SOMEWHERE, Call, CubeMeta, LoadSpec, PlanContext, Rule, Unknown
 from ..registry import CubeData, Schema, Text, process
@@ -75,8 +77,18 @@ def _moment(value: Any, call: Call, name: str) -> datetime:
         ) from None
 
 
-def _place(call: Call, context: PlanContext) -> tuple[Extent, Features | None, str]:
-    """Return what a source must cover, the features it is limited to, and the CRS to use.
+@dataclass(frozen=True)
+class _Place:
+    """What a source must cover, what the cube is limited to, and the CRS to use."""
+
+    extent: Extent
+    crs: str
+    features: Features | None = None
+    limits: tuple[Limit, ...] = ()
+
+
+def _place(call: Call, context: PlanContext) -> _Place:
+    """Return where a source is looked at.
 
     The CRS is that of the features or the extent when those are in UTM, else the UTM zone of the
     centre.
@@ -110,7 +122,13 @@ def _place(call: Call, context: PlanContext) -> tuple[Extent, Features | None, s
         for other in places[1:]:
             extent = extent.union(other)
     projected = [p.crs for p in (*asked, *places) if is_utm(p.crs)]
-    return extent, features, projected[0] if projected else utm_of(extent)
+    limit: Limit | None = features or own
+    return _Place(
+        extent,
+        projected[0] if projected else utm_of(extent),
+        features,
+        () if limit is None else (limit,),
+    )
 
 
 def _bands(collection: Any, wanted: Sequence[str] | None, call: Call) -> tuple[str, ...]:
@@ -176,14 +194,15 @@ def _spec(call: Call, collection: Any, bands: Sequence[str]) -> LoadSpec:
 
 def _cube_meta(call: Call, context: PlanContext, collection: Any) -> CubeMeta:
     bands = _bands(collection, call.args.get("bands"), call)
-    extent, features, crs = _place(call, context)
+    place = _place(call, context)
     spec = _spec(call, collection, bands)
     return CubeMeta(
         dims=("t", "bands", "y", "x"),
         bands=bands,
-        grid=_native_grid(collection, bands, extent, crs, call, context),
-        extent=extent,
-        features=features,
+        grid=_native_grid(collection, bands, place.extent, place.crs, call, context),
+        extent=place.extent,
+        features=place.features,
+        limits=place.limits,
         time=call.node.id,
         interval=spec.interval,
         itemsize=spec.dtype.itemsize,
@@ -258,14 +277,15 @@ def _stac_meta(call: Call, context: PlanContext) -> CubeMeta:
     if context.env.fetch is not None:
         return _cube_meta(call, context, _stac_source(call))
     # Only validating: nothing is fetched, so the source's bands and grid are not known.
-    extent, features, crs = _place(call, context)
+    place = _place(call, context)
     bands = call.args.get("bands")
     return CubeMeta(
         dims=("t", "bands", "y", "x"),
         bands=tuple(bands) if bands else None,
-        grid=Grid(crs, 10.0),
-        extent=extent,
-        features=features,
+        grid=Grid(place.crs, 10.0),
+        extent=place.extent,
+        features=place.features,
+        limits=place.limits,
         time=call.node.id,
         interval=parse_interval(call.args.get("temporal_extent"), call),
     )

@@ -12,6 +12,7 @@ from ..cube import Cube, align, crop, hide, placed
 from ..demands import Demand, Window, in_order
 from ..features import Features
 from ..kernels import SCL_MASK1, SCL_MASK2, scl_dilation_mask
+from ..limits import beyond, confined
 from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
 from ..registry import AnyValue, Boolean, CubeData, Geometries, Integer, Schema, Text, process
 from .merge import same_grid
@@ -43,7 +44,9 @@ def _mask_bands(call: Call, demand: Demand) -> tuple[str, ...] | None:
 
 
 @process(plan=Rule(meta=_mask_meta, inputs=_mask_inputs))
-def mask(data: CubeData, mask: CubeData, replacement: AnyValue = None) -> CubeData:
+def mask(
+    data: CubeData, mask: CubeData, replacement: AnyValue = None, *, env: Any = None
+) -> CubeData:
     """Replace the pixels where a mask is true.
 
     Parameters
@@ -51,7 +54,8 @@ def mask(data: CubeData, mask: CubeData, replacement: AnyValue = None) -> CubeDa
     data
         A raster data cube.
     mask
-        Pixels that are neither 0 nor missing are replaced. A mask without dates or bands, or with
+        Pixels that are neither 0 nor missing are replaced; outside of the mask's own
+        filter_spatial or filter_bbox there are none. A mask without dates or bands, or with
         a single band, holds for all of them; dates that the mask lacks stay as they are.
     replacement
         The new value; null makes pixels missing.
@@ -61,6 +65,9 @@ def mask(data: CubeData, mask: CubeData, replacement: AnyValue = None) -> CubeDa
     CubeData
         The masked cube.
     """
+    if env is not None and env.call is not None:
+        limits = beyond(env.call.cube("mask").limits, env.call.cube().limits)
+        mask = confined(mask, limits)
     where = _broadcast(mask, (mask.data != 0) & ~mask.missing(), data)
     return replaced(data, where, replacement)
 

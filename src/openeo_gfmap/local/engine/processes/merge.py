@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import OpenEOError
 from ..cube import Cube, align
 from ..demands import Demand, Window, in_order
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..limits import beyond, confined, held
+from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, process
 from .labels import dims_in_order
 
@@ -29,11 +30,15 @@ def _merge_meta(call: Call, context: PlanContext) -> CubeMeta:
             node=call.node.id,
         )
     times = {m.time for m in (one, two) if "t" in m.dims}
+    same = one.features is two.features is None or (
+        one.features is not None and held(one.features, two.limits)
+    )
     return one.patch(
         dims=dims,
         bands=_merged_bands(one, two),
-        extent=one.extent.union(two.extent),
-        features=one.features or two.features,
+        extent=one.extent if same and one.features else one.extent.union(two.extent),
+        features=one.features if same else None,
+        limits=tuple(limit for limit in one.limits if held(limit, two.limits)),
         time="|".join(sorted(times)),
         periods=one.periods or two.periods,
         block=math.lcm(one.block, two.block),
@@ -44,7 +49,7 @@ def _merge_meta(call: Call, context: PlanContext) -> CubeMeta:
 
 def same_grid(call: Call, one: CubeMeta, two: CubeMeta, name: str) -> None:
     """Refuse cubes whose pixels do not lie on each other."""
-    if one.grid != two.grid:
+    if SOMEWHERE not in {one.extent, two.extent} and one.grid != two.grid:
         raise call.invalid(
             name,
             f"lies on pixels of {two.grid.resolution:g} in {two.grid.crs}, the other cube on "
@@ -83,12 +88,18 @@ def merge_cubes(
     cube2: CubeData,
     overlap_resolver: Callback | None = None,
     context: AnyValue = None,
+    *,
+    env: Any = None,
 ) -> CubeData:
     """Join two cubes.
 
     Labels of both are united: bands of the first, then those of the second; dates in order. What
     neither cube has is missing. A cube that lacks a dimension of the other is joined with each of
     its labels.
+
+    Each cube keeps to its own filter_spatial, filter_bbox and spatial_extent: what lies outside is
+    missing in its labels. Features that both cubes are filtered by still count for
+    ``sample_by_feature``.
 
     Parameters
     ----------
@@ -106,6 +117,12 @@ def merge_cubes(
     CubeData
         The joined cube.
     """
+    if env is not None and env.call is not None:
+        limits = [env.call.cube(name).limits for name in ("cube1", "cube2")]
+        cube1, cube2 = (
+            None if cube is None else confined(cube, beyond(mine, others))
+            for cube, mine, others in zip((cube1, cube2), limits, limits[::-1], strict=True)
+        )
     asked_for = [c for c in (cube1, cube2) if c is not None]
     if len(asked_for) == 1:  # the plan found that nothing is wanted of the other
         return asked_for[0]

@@ -35,7 +35,9 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
     if raster and options.get("sample_by_feature") and data.features is None:
         raise OpenEOError(
             "FormatArgumentInvalid",
-            f"Node {call.node.id!r}: sample_by_feature needs features; use filter_spatial.",
+            f"Node {call.node.id!r}: sample_by_feature needs the features of one filter_spatial; "
+            "the cube has none. After merge_cubes it keeps them only when both cubes are filtered "
+            "by the same: use filter_spatial last.",
             node=call.node.id,
         )
     return data
