@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OpenEOError
+from .complexity import require_small
 from .cube import Array, Cube
 from .graph import Node, NodeRef, ParameterRef, ProcessGraph, references
 from .plan import Scope
@@ -136,6 +137,9 @@ def call_process(process: Process, arguments: Mapping[str, Any], env: Scope | No
 def _called(process: Process, arguments: Mapping[str, Any], env: Scope | None) -> Any:
     if process.plan is not None:
         return process.call(arguments, env)
+    plain = (v for v in arguments.values() if isinstance(v, str | list | tuple | Mapping | Array))
+    if not process.vectors:  # GeoJSON is as large as the request that held it
+        require_small(process.id, plain)
     try:
         return process.call(arguments, env)
     except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:

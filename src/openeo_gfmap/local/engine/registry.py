@@ -94,6 +94,8 @@ class Process:
     arrays
         Names of the parameters annotated :data:`ArrayOf`, which get a :class:`cube.Array` whole;
         all others get plain numpy arrays or scalars.
+    vectors
+        Whether the result is a vector cube.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Process:
     wants_env: bool = False
     parameters: tuple[dict[str, Any], ...] = field(default=())
     arrays: frozenset[str] = frozenset()
+    vectors: bool = False
 
     def call(self, arguments: Mapping[str, Any], env: Any = None) -> Any:
         """Call the function with arguments by their openEO names.
@@ -163,6 +166,7 @@ def process(id: str | None = None, *, plan: Any = None) -> Callable[[F], F]:
             wants_env="env" in signature.parameters,
             parameters=tuple(_parameters(function, signature)),
             arrays=_array_parameters(function),
+            vectors=typing.get_type_hints(function, include_extras=True).get("return") == TableData,
         )
         return function
 

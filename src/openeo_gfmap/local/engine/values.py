@@ -39,8 +39,18 @@ NdArray = np.ndarray[Any, Any]
 Elements = Annotated[Any, Schema({"type": "array", "items": {}})]
 
 
+# Products of two integers below this fit into 64 bits; numpy wraps others around.
+_EXACT = 2**31
+
+
 def floats(value: Any) -> Any:
-    """Return integer and boolean arrays as floats (float32 up to 16 bits), all else as it is."""
+    """Return integer and boolean arrays as floats (float32 up to 16 bits), all else as it is.
+
+    Large integers become floats as well: in 64 bits they would overflow, and beyond those grow
+    without bound.
+    """
+    if isinstance(value, int) and not -_EXACT < value < _EXACT:
+        return float(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biu":
         return value.astype(np.float64 if value.dtype.itemsize > 2 else np.float32)
     return value

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import OpenEOError
+from ..complexity import require_small, weight
 from ..cube import Array
 from ..registry import AnyValue, ArrayOf, Boolean, Callback, Integer, process
 from ..values import Elements, floats, items, labels_of, pack, plain, truth
@@ -24,9 +25,15 @@ def array_create(data: AnyValue = (), repeat: Integer = 1) -> Elements:
     data
         A list of values, or one value.
     repeat
-        How often to repeat them.
+        How often to repeat them, at least once.
     """
-    return pack(items(data) * int(repeat), array=isinstance(data, Array))
+    elements, times = items(data), int(repeat)
+    if times < 1:
+        raise OpenEOError(
+            "ProcessParameterInvalid", f"array_create: repeat must be at least 1, got {repeat}."
+        )
+    require_small("array_create", count=len(elements) * times)
+    return pack(elements * times, array=isinstance(data, Array))
 
 
 @process()
@@ -267,10 +274,12 @@ def array_apply(data: ArrayOf, process: Callback, context: AnyValue = None) -> E
         Passed on to the process.
     """
     labels = labels_of(data)
-    out = [
-        process(x=x, index=i, label=None if labels is None else labels[i], context=context)
-        for i, x in enumerate(items(data))
-    ]
+    out, size = [], 0
+    for i, x in enumerate(items(data)):
+        label = None if labels is None else labels[i]
+        out.append(process(x=x, index=i, label=label, context=context))
+        size += weight(out[-1])
+        require_small("array_apply", count=size)
     return pack(out, labels=labels, array=isinstance(data, Array))
 
 

@@ -17,6 +17,8 @@ __all__: list[str] = []  # everything here is reached through the registry
 
 NdArray = np.ndarray[Any, Any]
 
+_MOST_QUANTILES = 1000
+
 Condition = Annotated[
     Any,
     Schema(
@@ -265,11 +267,21 @@ def quantiles(
         )
     if not isinstance(wanted, int | float):
         chosen = [float(p) for p in items(wanted)]
-    else:
+    elif 2 <= wanted <= _MOST_QUANTILES and float(wanted).is_integer():
         chosen = [i / int(wanted) for i in range(1, int(wanted))]
-    if any(not 0 <= p <= 1 for p in chosen):
+    else:
         raise OpenEOError(
-            "ProcessParameterInvalid", f"quantiles: probabilities lie in 0..1, not {chosen}."
+            "ProcessParameterInvalid",
+            f"quantiles: the number of intervals is {wanted}; it must be an integer from 2 to "
+            f"{_MOST_QUANTILES}.",
+        )
+    outside = [p for p in chosen if not 0 <= p <= 1]
+    if outside or len(chosen) > _MOST_QUANTILES:
+        raise OpenEOError(
+            "ProcessParameterInvalid",
+            f"quantiles: probabilities lie in 0..1, not {outside[0]}."
+            if outside
+            else f"quantiles: {len(chosen)} probabilities, more than {_MOST_QUANTILES}.",
         )
     planes = [
         _reduce(data, ignore_nodata, partial(_quantile, probability=probability))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from ...errors import OpenEOError
+from ..complexity import require_small
+from ..cube import Array
 from ..registry import AnyValue, ArrayOf, Boolean, Integer, Text, process
 from ..values import items
 
@@ -100,10 +104,18 @@ def text_concat(data: ArrayOf, separator: AnyValue = "") -> Text:
     separator
         What to put between them.
     """
-    return _text(separator).join(_text(part) for part in items(data))
+    parts, between = [_text(part) for part in items(data)], _text(separator)
+    require_small("text_concat", count=sum(map(len, parts)) + len(between) * len(parts))
+    return between.join(parts)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list | tuple | Mapping | Array):
+        raise OpenEOError(
+            "ProcessParameterInvalid",
+            "text_concat: the parts must be texts, numbers, true, false or null, not arrays or "
+            "objects.",
+        )
     if isinstance(value, bool | int | float) or value is None:
         return json.dumps(value)
     return str(value)
