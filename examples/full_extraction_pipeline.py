@@ -22,6 +22,7 @@
 import json
 import os
 import time
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -103,8 +104,8 @@ def create_job_dataframe(backend: Backend, jobs: list[gpd.GeoDataFrame]) -> pd.D
                 "backend_name": backend.value,
                 "out_prefix": "S2_10m",
                 "out_extension": ".nc",
-                "start_date": (middle - pd.Timedelta(days=DAYS)).strftime("%Y-%m-%d"),
-                "end_date": (middle + pd.Timedelta(days=DAYS)).strftime("%Y-%m-%d"),
+                "start_date": (middle - timedelta(days=DAYS)).strftime("%Y-%m-%d"),
+                "end_date": (middle + timedelta(days=DAYS)).strftime("%Y-%m-%d"),
                 "geometry": job.to_json(),
             }
         )
