@@ -17,19 +17,26 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import OpenEOError
 from .files import Fetcher, Workspace
 from .joblog import JobLog
 
-__all__ = ["PROGRESS_FILE", "Request", "main", "write_json"]
+if TYPE_CHECKING:
+    from .engine.plan import Env
+
+__all__ = ["PROGRESS_FILE", "Request", "environment", "main", "write_json"]
 
 #: File in the folder that holds the per cent of the work that is done.
 PROGRESS_FILE = "progress"
 
 _LONGEST_TRACEBACK = 8000
+
+# Bytes of decoded blocks a process keeps at most: more finds no more hits.
+_MOST_BLOCKS = 512 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -121,12 +128,23 @@ def main(folder: Path) -> int:
 
 
 def _run(request: Request, folder: Path, log: JobLog) -> Any:
+    from .engine import execute  # noqa: PLC0415  (see environment)
+
+    env = environment(request, folder, log)
+    return execute(request.process_graph, env=env, out_dir=folder / "results")
+
+
+def environment(request: Request, folder: Path, log: JobLog) -> Env:
+    """Return the engine's settings for a job."""
     # Imported here: an import that fails, or needs too much memory, is the job's error as well.
     from .catalog import Catalog  # noqa: PLC0415
-    from .engine import execute  # noqa: PLC0415
-    from .engine.executor import Env  # noqa: PLC0415
+    from .engine.plan import Env  # noqa: PLC0415
+    from .engine.reader import Reader  # noqa: PLC0415
 
-    env = Env(
+    # A quarter of a process's share for the arrays of a window, up to a quarter for decoded
+    # blocks; the rest is for what processes make on their way, UDFs, writing, and the libraries.
+    share = request.memory // (4 * request.workers)
+    return Env(
         catalog=Catalog.from_settings(request.sources, Path(request.archive)),
         fetch=Fetcher(
             workspace=Workspace(Path(request.workspace)),
@@ -137,10 +155,9 @@ def _run(request: Request, folder: Path, log: JobLog) -> Any:
         workers=request.workers,
         log=log,
         progress=_Progress(folder / PROGRESS_FILE),
-        # Half, since reading, processes and writing need room beside the arrays of a window.
-        memory=request.memory // (2 * request.workers),
+        memory=share,
+        open_reader=partial(Reader, cache_bytes=min(share, _MOST_BLOCKS)),
     )
-    return execute(request.process_graph, env=env, out_dir=folder / "results")
 
 
 def _fail(folder: Path, log: JobLog, error: OpenEOError) -> int:
