@@ -17,7 +17,7 @@ from openeo_gfmap.local.engine.executor import _batches
 from openeo_gfmap.local.engine.graph import ProcessGraph, parse
 from openeo_gfmap.local.engine.grid import Extent, Grid
 from openeo_gfmap.local.engine.loading import area_of, wider
-from openeo_gfmap.local.engine.outputs_values import to_json
+from openeo_gfmap.local.engine.plain_json import to_json
 from openeo_gfmap.local.engine.registry import all_processes
 from openeo_gfmap.local.errors import OpenEOError
 

@@ -20,8 +20,8 @@ from .evaluate import NO_DATA
 from .features import Features
 from .grid import Grid
 from .limits import confined, inside
-from .outputs_values import TableFile, ValueFile
-from .plan import CubeMeta, Plan, TableMeta
+from .outputs_values import FeatureTable, TableFile, ValueFile
+from .plan import CubeMeta, Plan, TableMeta, Unknown
 from .result import ResultAsset
 from .writers import write_geotiff, write_netcdf
 
@@ -58,6 +58,10 @@ def make_output(plan: Plan, out_dir: Path, memory: int) -> Output:
     """Choose the output for a plan: by the kind of its result, and the options of save_result."""
     format, options = _format_of(plan)
     prefix = str(options.get("filename_prefix") or "openEO")
+    if plan.result not in plan.calls and isinstance(
+        plan.constants[plan.result], Features | Unknown
+    ):
+        return FeatureTable(plan, out_dir, format, _safe(prefix))
     if plan.result not in plan.calls:
         return ValueFile(plan, out_dir / f"{_safe(prefix)}.json")
     meta = plan.calls[plan.result].meta

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
-from .cube import Array
 from .demands import Window
 from .features import Features
 from .grid import Extent
+from .plain_json import to_json
 from .plan import Plan, TableMeta
 from .result import ResultAsset
 from .vector import VectorCube
 from .writers import write_vector
 from .writers_common import atomic, finish
+from .writers_features import write_features
 
-__all__ = ["TableFile", "ValueFile", "join_rows", "to_json"]
+__all__ = ["FeatureTable", "TableFile", "ValueFile", "join_rows"]
 
 # Degrees: features this near mostly share the blocks of the files.
 _NEAR = 0.05
@@ -93,6 +93,36 @@ class ValueFile:
         return [finish(ResultAsset(self.path.name, "application/json"), self.path)]
 
 
+@dataclass
+class FeatureTable:
+    """Features as they were loaded."""
+
+    plan: Plan
+    out_dir: Path
+    format: str
+    name: str
+    features: Features | None = None
+
+    def windows(self) -> list[Window]:
+        """Return a single window without pixels."""
+        return [Window(0, None, Extent((0.0, 0.0, 0.0, 0.0)))]
+
+    def keep(self, window: Window, value: Features) -> Features:
+        """All of them."""
+        return value
+
+    def collect(self, window: Window, payload: Features) -> list[str]:
+        """Note the features."""
+        self.features = payload
+        return []
+
+    def finish(self) -> list[ResultAsset]:
+        """Write the file."""
+        if self.features is None:
+            return []
+        return [write_features(self.out_dir, self.name, self.features, self.format)]
+
+
 def join_rows(rows: Sequence[VectorCube], meta: TableMeta) -> VectorCube:
     """Join tables of one feature each over the union of their dates, NaN where one has none."""
     first = rows[0]
@@ -114,40 +144,3 @@ def join_rows(rows: Sequence[VectorCube], meta: TableMeta) -> VectorCube:
         meta.features.crs,
         meta.features.properties,
     )
-
-
-def to_json(value: Any) -> Any:  # noqa: PLR0911 - one return per kind of value
-    """Return plain JSON types: arrays become lists, NaN null, dates RFC 3339."""
-    if isinstance(value, Features):
-        return _geojson(value)
-    if isinstance(value, Array):
-        value = value.values
-    if isinstance(value, np.datetime64):
-        return f"{np.datetime_as_string(value, unit='s')}Z"
-    if isinstance(value, np.ndarray):
-        return [to_json(v) for v in value]
-    if isinstance(value, np.generic):
-        return to_json(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(v) for v in value]
-    return value
-
-
-def _geojson(features: Features) -> dict[str, Any]:
-    moved = features.to("EPSG:4326")
-    properties = moved.properties or ({},) * len(moved)
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            {
-                "type": "Feature",
-                "geometry": json.loads(shapely.to_geojson(shape)),
-                "properties": to_json(values),
-            }
-            for shape, values in zip(moved.geometries, properties, strict=True)
-        ],
-    }

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import OpenEOError
 from .callbacks import BoundCallback, call_process
+from .features import Features
 from .graph import Node, NodeRef, ProcessGraph, references
 from .grid import Extent
 from .plan import (
@@ -72,7 +73,8 @@ class _Planner:
                 self._guarded(node, lambda n: self._forward(n, context))
         last = self.graph.nodes[self.graph.result]
         save = self.calls.get(last.id) if last.process == "save_result" else None
-        result = save.refs.get("data", last.id) if save else last.id
+        data = last.arguments.get("data") if save else None
+        result = data.id if isinstance(data, NodeRef) else last.id
         return Plan(
             calls=self.calls,
             constants=self.constants,
@@ -191,7 +193,7 @@ class _Planner:
         schema = parameter["schema"]
         if isinstance(schema, list) or schema.get("subtype") != "datacube":
             return
-        if value is None or isinstance(value, Unknown | CubeMeta | TableMeta):
+        if value is None or isinstance(value, Unknown | CubeMeta | TableMeta | Features):
             return
         raise OpenEOError(
             "ProcessParameterInvalid",

@@ -6,9 +6,10 @@ from typing import Any
 
 from ...errors import OpenEOError
 from ..outputs import RASTER_FORMATS
-from ..plan import Call, CubeMeta, Meta, PlanContext, Rule
+from ..plan import Call, CubeMeta, Meta, PlanContext, Rule, TableMeta
 from ..registry import Boolean, Object, TableData, Text, process
 from ..writers import VECTOR_FORMATS
+from ..writers_features import FEATURE_FORMATS
 
 _OPTIONS = ("sample_by_feature", "feature_id_property", "filename_prefix")
 
@@ -17,7 +18,15 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
     name, options = str(call.args["format"]), call.args.get("options") or {}
     data = call.args["data"]
     raster = isinstance(data, CubeMeta)
-    known = RASTER_FORMATS if raster else VECTOR_FORMATS
+    known, kind = (
+        (RASTER_FORMATS, "a raster data cube")
+        if raster
+        else (
+            (VECTOR_FORMATS, "values per geometry")
+            if isinstance(data, TableMeta)
+            else (FEATURE_FORMATS, "features without values")
+        )
+    )
     if name.lower() not in {f.lower() for f in (*RASTER_FORMATS, *VECTOR_FORMATS)}:
         raise OpenEOError(
             "FormatUnsupported",
@@ -28,8 +37,8 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
     if name.lower() not in {f.lower() for f in known}:
         raise OpenEOError(
             "FormatUnsuitable",
-            f"Node {call.node.id!r}: format {name!r} cannot hold a "
-            f"{'raster' if raster else 'vector'} data cube; use one of {', '.join(known)}.",
+            f"Node {call.node.id!r}: format {name!r} cannot hold {kind}; use one of "
+            f"{', '.join(known)}.",
             node=call.node.id,
         )
     if raster and options.get("sample_by_feature") and data.features is None:
@@ -52,7 +61,8 @@ def save_result(data: TableData, format: Text, options: Object | None = None) ->
     data
         What to write.
     format
-        NetCDF or GTiff for raster cubes; Parquet, JSON, CSV or NetCDF for vector cubes.
+        NetCDF or GTiff for raster cubes; Parquet, JSON, CSV or NetCDF for values per geometry;
+        Parquet, JSON (GeoJSON) or CSV for features without values.
     options
         ``sample_by_feature``: one file per feature of filter_spatial, named by its index, or by
         the property that ``feature_id_property`` names. ``filename_prefix`` stands before it
