@@ -16,7 +16,7 @@ from openeo_gfmap.local.engine import validate
 from openeo_gfmap.local.engine.result import JobResult
 from openeo_gfmap.local.errors import OpenEOError
 from support.fake_source import FakeCatalog
-from support.graphs import Graph, run
+from support.graphs import Graph, geojson, load, on_data, run
 
 
 @pytest.fixture
@@ -89,3 +89,52 @@ def test_a_raster_process_refuses_features(fields: Path, tmp_path: Path) -> None
     with pytest.raises(OpenEOError, match="must be a raster data cube") as caught:
         run(g.result(ref), tmp_path)
     assert caught.value.node == ref["from_node"]
+
+
+def antimeridian(shapes: list[Any]) -> dict[str, Any]:
+    features = [{"type": "Feature", "properties": {}, "geometry": geojson(s)} for s in shapes]
+    return {"type": "FeatureCollection", "features": features}
+
+
+CUT = shapely.MultiPolygon(
+    [shapely.box(179.995, -17.01, 180, -17), shapely.box(-180, -17.01, -179.995, -17)]
+)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [shapely.box(179.8, -17.01, 179.81, -17), shapely.box(-179.81, -17.01, -179.8, -17)],
+        [CUT],
+        [shapely.Point(179.9, -17), CUT, shapely.Point(-179.7, -17)],
+    ],
+)
+def test_features_on_both_sides_of_the_antimeridian(tmp_path: Path, shapes: list[Any]) -> None:
+    """Not in zone 31, where the bounds that go round the world have their centre."""
+    g = Graph()
+    cube = g.filter_spatial(data=load(g, ["B02"]), geometries=antimeridian(shapes))
+    options = {"sample_by_feature": True}
+    assets = run(
+        g.result(g.save_result(data=cube, format="NetCDF", options=options)), tmp_path
+    ).assets
+    assert len(assets) == len(shapes)
+    for asset, shape in zip(assets, shapes, strict=True):
+        assert asset.proj_epsg in {32701, 32760}
+        assert asset.proj_shape is not None
+        assert max(asset.proj_shape) < 120
+        assert asset.bbox is not None
+        if shape is CUT:
+            assert asset.bbox[0] > 179.9
+            assert asset.bbox[2] < -179.9
+
+
+def test_tables_across_the_antimeridian_have_close_bounds(tmp_path: Path) -> None:
+    shapes = [shapely.Point(179.9, -17), shapely.Point(-179.7, -17)]
+    g = Graph()
+    table = g.aggregate_spatial(
+        data=load(g, ["B02"]), geometries=antimeridian(shapes), reducer=on_data("mean")
+    )
+    (asset,) = run(g.result(g.save_result(data=table, format="JSON")), tmp_path).assets
+    assert asset.bbox == pytest.approx((179.9, -17, -179.7, -17))
+    values = json.loads((tmp_path / asset.name).read_text())
+    assert all(row[0] is not None for rows in values.values() for row in rows)

@@ -46,9 +46,23 @@ class Features:
 
     @property
     def extent(self) -> Extent:
-        """The bounds of all features."""
-        box = shapely.total_bounds(np.asarray(self.geometries, dtype=object))
-        return _grown(tuple(float(v) for v in box), self.crs)
+        """The bounds of all features.
+
+        Degrees reach beyond 180 where features lie on both sides of the antimeridian, so that
+        their bounds do not go the other way round the world.
+        """
+        west, south, east, north = shapely.total_bounds(self._shapes).tolist()
+        if self.crs == "EPSG:4326" and east - west > 180:
+            lon = shapely.get_coordinates(self._shapes)[:, 0] % 360
+            if lon.max() - lon.min() < east - west:
+                west, east = float(lon.min()), float(lon.max())
+        return Extent((west, south, east, north), self.crs)
+
+    @property
+    def bbox(self) -> tuple[float, float, float, float]:
+        """The bounds in WGS84 as GeoJSON has them: west > east across the antimeridian."""
+        west, south, east, north = self.extent.to("EPSG:4326").bounds
+        return west, south, east - 360 if east > 180 >= west else east, north
 
     def one(self, index: int) -> Features:
         """Return a single feature."""
@@ -236,10 +250,6 @@ def _shape(member: Mapping[str, Any], index: int) -> Any:
 def _pixel_of(point: Any, transform: Affine) -> tuple[int, int]:
     column, row = ~transform * (point.x, point.y)
     return int(np.floor(column + 1e-9)), int(np.floor(row + 1e-9))
-
-
-def _grown(box: tuple[float, ...], crs: str) -> Extent:
-    return Extent((box[0], box[1], box[2], box[3]), crs)
 
 
 @lru_cache(maxsize=64)

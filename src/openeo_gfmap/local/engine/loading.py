@@ -162,7 +162,9 @@ def area_of(boxes: Sequence[GeoBox]) -> Area:
     extent = extent_of(boxes[0])
     for box in boxes[1:]:
         extent = extent.union(extent_of(box))
-    return extent.to("EPSG:4326").bounds
+    west, south, east, north = extent.to("EPSG:4326").bounds
+    # Sources know places across the antimeridian by west > east, features by degrees beyond 180.
+    return west, south, east - 360 if east > 180 >= west else east, north
 
 
 def wider(a: GeoBox, b: GeoBox) -> GeoBox:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .features import Features
+from .grid import crs_name
+
 __all__ = ["VectorCube"]
 
 
@@ -60,14 +63,9 @@ class VectorCube:
         return replace(self, data=data, **changes)
 
     def bounds(self) -> tuple[float, float, float, float] | None:
-        """WGS84 bounds (west, south, east, north) of all geometries; None when there are none."""
-        import shapely  # noqa: PLC0415  (only the writers need it)
-        from pyproj import Transformer  # noqa: PLC0415
+        """WGS84 bounds (west, south, east, north) of all geometries; None when there are none.
 
-        shapes = [g for g in self.geometries if g is not None and not g.is_empty]
-        if not shapes:
-            return None
-        box = shapely.total_bounds(np.asarray(shapes, dtype=object))
-        to_wgs84 = Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
-        west, south, east, north = to_wgs84.transform_bounds(*box)
-        return float(west), float(south), float(east), float(north)
+        West is greater than east where they lie on both sides of the antimeridian.
+        """
+        shapes = tuple(g for g in self.geometries if g is not None and not g.is_empty)
+        return Features(shapes, crs_name(self.crs)).bbox if shapes else None

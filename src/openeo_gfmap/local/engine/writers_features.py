@@ -45,7 +45,7 @@ def write_features(folder: Path, name: str, features: Features, format: str) -> 
     path = folder / f"{name}{suffix}"
     with atomic(path) as part:
         write(part, features)
-    west, south, east, north = features.extent.to("EPSG:4326").bounds
+    west, south, east, north = features.bbox
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     asset = ResultAsset(
         name=path.name,
