@@ -40,7 +40,7 @@ def serve(
         typer.Option(
             metavar="ID=URL_OR_FOLDER",
             help="What a collection reads, such as SENTINEL2_L2A=https://earth-search.aws."
-            "element84.com/v1. Default: a simulated archive.",
+            "element84.com/v1#sentinel-2-l2a. Default: a simulated archive.",
         ),
     ] = None,
     parallel_jobs: Annotated[

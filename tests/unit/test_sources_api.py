@@ -11,6 +11,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from openeo_gfmap.local.catalog import Catalog
 from openeo_gfmap.local.errors import OpenEOError
 from openeo_gfmap.local.stac_api import ApiSource
 from support.scenes import item
@@ -162,3 +163,34 @@ def test_first_items_and_pickling(httpserver: HTTPServer) -> None:
     assert len(source.first_items(3)) == 3
     assert len(api.asked) == 2
     assert len(pickle.loads(pickle.dumps(source)).first_items(1)) == 1
+
+
+class TestOtherMissions:
+    """An API may answer with more than it was asked for; SENTINEL2_L2A must not take it."""
+
+    LANDSAT = june(3, collection="landsat-c2-l2")
+
+    def test_are_left_out(self, httpserver: HTTPServer, caplog: pytest.LogCaptureFixture) -> None:
+        api = StacApi(httpserver, [june(2), self.LANDSAT], methods=("POST",))
+        httpserver.expect_request("/stac").respond_with_json(
+            {"conformsTo": [], "links": [{"rel": "search", "href": f"{api.url}/search"}]}
+        )
+        catalog = Catalog.from_settings({"SENTINEL2_L2A": api.url}, Path("unused"))
+        scenes = catalog.get("SENTINEL2_L2A").scenes([MOL], *JUNE)
+        assert [scene.id for scene in scenes] == ["day-02"]
+        assert api.asked[0]["collections"] == ["sentinel-2-l2a"]
+        assert "Left out 1 of 2 items" in caplog.text and "landsat-c2-l2" in caplog.text
+
+    def test_alone_are_an_error(self, httpserver: HTTPServer) -> None:
+        api = StacApi(httpserver, [self.LANDSAT], methods=("POST",))
+        place = f"{api.url}#landsat-c2-l2"
+        catalog = Catalog.from_settings({"SENTINEL2_L2A": place}, Path("unused"))
+        with pytest.raises(OpenEOError, match=r"None of the 1 items .* landsat-c2-l2") as caught:
+            catalog.get("SENTINEL2_L2A").scenes([MOL], *JUNE)
+        assert caught.value.code == "SourceInvalid"
+
+    def test_nothing_found_is_no_error(self, httpserver: HTTPServer) -> None:
+        api = StacApi(httpserver, [], methods=("POST",))
+        place = f"{api.url}#sentinel-2-l2a"
+        catalog = Catalog.from_settings({"SENTINEL2_L2A": place}, Path("unused"))
+        assert catalog.get("SENTINEL2_L2A").scenes([MOL], *JUNE) == []

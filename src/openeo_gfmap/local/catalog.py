@@ -143,7 +143,7 @@ class Collection:
         first, last = as_utc(start), as_utc(end)
         days = (first.date(), (last + timedelta(days=1, microseconds=-1)).date())
         found = []
-        for item in self.source.search(areas, *days):
+        for item in self.profile.select(self.source.search(areas, *days)):
             scene = self.profile.scene(item)
             if not first <= scene.datetime < last:
                 continue
@@ -303,6 +303,9 @@ def _sentinel2(place: str, archive_dir: Path) -> Collection:
         source: Source = SimulatedArchive(archive_dir)
     else:
         source, _ = _open_source(place)
+        if isinstance(source, ApiSource) and source.collection is None:
+            # What Earth Search, Planetary Computer and CDSE all call it.
+            source = ApiSource(source.url, "sentinel-2-l2a")
     where = place.split("?", maxsplit=1)[0] if is_url(place) else "files on this machine"
     what = "Sentinel-2 L2A surface reflectance, scene classification, aerosol and water vapour"
     return Collection(

@@ -11,12 +11,14 @@ catalogues have done so already: :func:`reflectance_offset` decides.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .errors import OpenEOError
 from .stac_bands import asset_bands, band_asset, is_data, item_epsg, raster_fields, self_href
 from .stac_source import BandAsset, BandInfo, Scene, item_bbox, item_datetime
 
@@ -34,6 +36,8 @@ __all__ = [
     "reflectance_offset",
     "tile_id",
 ]
+
+_log = logging.getLogger(__name__)
 
 BOA_ADD_OFFSET = -1000
 OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)
@@ -116,6 +120,34 @@ class Sentinel2Profile:
 
     bands: tuple[str, ...] = BAND_NAMES
 
+    def select(self, items: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Return the items that are Sentinel-2 L2A scenes.
+
+        An API that is asked for one collection may answer with others, and a folder may hold
+        anything: another mission's ``red`` would pass for B04 and get an offset it must not have.
+
+        Raises
+        ------
+        OpenEOError
+            SourceInvalid: there are items, and none is such a scene.
+        """
+        kept = [item for item in items if looks_like_sentinel2_l2a(item)]
+        others = sorted({str(i.get("collection")) for i in items if i not in kept})
+        if others and not kept:
+            raise OpenEOError(
+                "SourceInvalid",
+                f"None of the {len(items)} items that the source has here is a Sentinel-2 L2A "
+                f"scene; they are of {', '.join(others)}. Name a collection of Sentinel-2 L2A "
+                "behind the API's address (https://…/v1#sentinel-2-l2a), or read this one with "
+                "load_stac.",
+            )
+        if others:
+            _log.warning(
+                "Left out %d of %d items that are no Sentinel-2 L2A scenes (collections: %s).",
+                len(items) - len(kept), len(items), ", ".join(others),
+            )  # fmt: skip
+        return kept
+
     def scene(self, item: Mapping[str, Any]) -> Scene:
         """Normalise an item; bands it does not have are left out."""
         properties = item.get("properties") or {}
@@ -162,6 +194,8 @@ def looks_like_sentinel2_l2a(item: Mapping[str, Any]) -> bool:
     """Whether an item comes from a catalogue of Sentinel-2 L2A scenes."""
     properties = item.get("properties") or {}
     if "S2MSI2A" in (properties.get("s2:product_type"), properties.get("product:type")):
+        return True
+    if re.search(r"S2[A-D]_MSIL2A_", str(item.get("id") or "")):
         return True
     named = re.fullmatch(r"sentinel-2(-[a-z0-9]+)*-l2a", str(item.get("collection") or "").lower())
     return bool(named) and any(canonical_name(key) for key in item.get("assets") or {})

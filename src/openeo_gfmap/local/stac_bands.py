@@ -47,6 +47,10 @@ class GenericProfile:
 
     bands: tuple[str, ...] | None = None
 
+    def select(self, items: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Return all items: nothing is known that would tell them apart."""
+        return items
+
     def scene(self, item: Mapping[str, Any]) -> Scene:
         """Normalise an item; bands it does not have are left out."""
         epsg = item_epsg(item)

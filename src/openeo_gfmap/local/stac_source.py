@@ -164,6 +164,10 @@ class Source(Protocol):
 class Profile(Protocol):
     """How the items of a collection become scenes."""
 
+    def select(self, items: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Return the items that belong to the collection."""
+        ...
+
     def scene(self, item: Mapping[str, Any]) -> Scene:
         """Normalise an item."""
         ...
