@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -114,7 +115,8 @@ def _asset(job: Job, asset: Mapping[str, Any], links: Links) -> dict[str, Any]:
     if asset["bands"]:
         document["bands"] = [{"name": band} for band in asset["bands"]]
     if asset["nodata"] is not None:
-        document["nodata"] = asset["nodata"]
+        # JSON has no NaN; this is how STAC writes it.
+        document["nodata"] = "nan" if math.isnan(asset["nodata"]) else asset["nodata"]
     if asset["proj_epsg"] is not None:
         document["proj:code"] = f"EPSG:{asset['proj_epsg']}"
         document["proj:epsg"] = asset["proj_epsg"]
