@@ -50,8 +50,8 @@ def serve(
         str | None, typer.Option(help="Memory of one job, such as 4G. Default: 3/4 of all.")
     ] = None,
     idle_seconds: Annotated[
-        float, typer.Option(help="End when unused for so long; 0 for never.")
-    ] = 0,
+        float | None, typer.Option(help="End when unused for so long. Default: 0, never.")
+    ] = None,
 ) -> None:
     """Serve the embedded openEO back-end on this machine, until Ctrl-C.
 
@@ -103,5 +103,5 @@ openEO back-end at {url}
   connection = local_connection()
 
 Any other openEO client: authenticate_basic with user and password of
-{server_file}. Ctrl-C ends it; running jobs go on when it is started again."""
+{server_file}. Ctrl-C ends it; jobs that were running start over when it runs again."""
     )

@@ -52,6 +52,8 @@ class ServerInfo:
         Version of the package it runs.
     settings
         What it was started with.
+    environment
+        The variables that it read, as they stood.
     """
 
     url: str
@@ -60,6 +62,7 @@ class ServerInfo:
     pid: int
     version: str
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def state_folder() -> Path:
@@ -119,6 +122,7 @@ def ensure_local_server(
     if info is None or info.version != version("openeo_gfmap"):
         info = _start_one(home, IDLE_SECONDS if idle_seconds is None else idle_seconds, wanted)
     _check_settings(info, home, wanted)
+    _check_environment(info, home, given=wanted)
     return info
 
 
@@ -195,6 +199,39 @@ def _check_settings(info: ServerInfo, home: Path, wanted: Mapping[str, Any]) -> 
             )
 
 
+def _check_environment(info: ServerInfo, home: Path, *, given: Mapping[str, Any]) -> None:
+    """Refuse a server that was started before a variable got its present value.
+
+    Else a user who has just set OPENEO_GFMAP_SOURCES would go on getting other scenes.
+    """
+    for name in info.settings:
+        variable = f"OPENEO_GFMAP_{name.upper()}"
+        text = os.environ.get(variable)
+        if not text or name in _NOT_COMPARED or name in given:
+            continue
+        if text != info.environment.get(variable) and not _means(text, info.settings[name]):
+            raise BackendUnavailable(
+                f"{variable} is {text!r}, but the local back-end of {home} runs with "
+                f"{info.settings[name]!r}. Stop it (process {info.pid}) so that a new one reads "
+                "the variable, or give another state folder by OPENEO_GFMAP_HOME."
+            )
+
+
+# These say where and how long a server runs, not what it answers.
+_NOT_COMPARED = frozenset({"home", "host", "port", "idle_seconds"})
+
+
+def _means(text: str, value: object) -> bool:
+    """Tell whether the text of a variable says what a setting is."""
+    if isinstance(value, Mapping):
+        entries = (line.strip().partition("=") for line in text.splitlines() if line.strip())
+        return {name: address for name, _, address in entries} == dict(value)
+    try:
+        return float(text) == value
+    except ValueError:
+        return text == value
+
+
 def _end(info: ServerInfo) -> None:
     """Ask a server that has just answered to end, and wait until it does not answer any more."""
     import signal  # noqa: PLC0415 - hardly ever needed
@@ -208,7 +245,8 @@ def _end(info: ServerInfo) -> None:
 
 def _read(path: Path) -> ServerInfo:
     known = json.loads(path.read_bytes())
-    return ServerInfo(**{name: known[name] for name in ServerInfo.__dataclass_fields__})
+    # A server of an older package may know fewer of them.
+    return ServerInfo(**{k: known[k] for k in ServerInfo.__dataclass_fields__ if k in known})
 
 
 def _answers(info: ServerInfo) -> bool:

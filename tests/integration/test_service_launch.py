@@ -64,6 +64,32 @@ class TestLauncher:
         # Same address and password: whoever still has the connection can go on with it.
         assert connection.describe_account()["user_id"] == "gfmap"
 
+    def test_a_variable_that_says_something_else_is_noticed(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scenes = tmp_path / "scenes"
+        scenes.mkdir()
+        info = ensure_local_server(home, parallel_jobs=3)
+        monkeypatch.setenv("OPENEO_GFMAP_PARALLEL_JOBS", "3")
+        assert ensure_local_server(home).pid == info.pid
+        monkeypatch.setenv("OPENEO_GFMAP_SOURCES", f"SENTINEL2_L2A={scenes}")
+        with pytest.raises(BackendUnavailable, match=r"OPENEO_GFMAP_SOURCES .* Stop it") as caught:
+            ensure_local_server(home)
+        assert str(scenes) in str(caught.value) and str(info.pid) in str(caught.value)
+        _end(info.pid)
+        assert ensure_local_server(home).settings["sources"] == {"SENTINEL2_L2A": str(scenes)}
+        # A size may be written in many ways; the same text means the same.
+        _end(ensure_local_server(home).pid)
+        monkeypatch.setenv("OPENEO_GFMAP_JOB_MEMORY", "2G")
+        assert ensure_local_server(home).pid == ensure_local_server(home).pid
+
+    def test_a_source_folder_that_is_not_there(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENEO_GFMAP_SOURCES", "SENTINEL2_L2A=/no/such/folder")
+        with pytest.raises(BackendUnavailable, match="source of SENTINEL2_L2A is '/no/such/folder"):
+            ensure_local_server(home)
+
     def test_the_password_is_not_shown(self, home: Path) -> None:
         info = ensure_local_server(home)
         assert info.password not in repr(info)

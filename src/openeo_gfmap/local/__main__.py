@@ -38,8 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sync_seconds=given.sync_seconds,
         )
         # Imported when the arguments are known to be good: it takes a second.
-        from .server import serve  # noqa: PLC0415
-
+        try:
+            from .server import serve  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise OpenEOError(
+                "Incomplete",
+                f"The local back-end needs more packages ({error}): "
+                'pip install "openeo-gfmap[local]"',
+            ) from None
         serve(settings)
     except OpenEOError as error:
         sys.stderr.write(f"openeo_gfmap.local: {error.message}\n")

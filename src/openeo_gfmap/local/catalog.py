@@ -16,6 +16,7 @@ from .stac_api import ApiSource
 from .stac_bands import GenericProfile, describe_bands
 from .stac_describe import collection_document
 from .stac_source import (
+    SIMULATED,
     Area,
     BandAsset,
     BandInfo,
@@ -32,7 +33,6 @@ from .stac_static import StaticSource, read_json
 __all__ = ["BandInfo", "Catalog", "Collection", "collection_from_stac"]
 
 SENTINEL2_L2A = "SENTINEL2_L2A"
-SIMULATED = "simulated"
 
 # Stored reflectances stay below 32768 and classes below 12, and 0 is a value once the offset is
 # taken off: so missing pixels become 65535, as in the files of the Copernicus back-end.

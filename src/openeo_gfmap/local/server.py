@@ -54,6 +54,7 @@ def serve(settings: Settings, on_ready: Callable[[str, Path], None] | None = Non
     OpenEOError
         ``ServerRunning`` when another server holds the state folder, ``PortInUse``.
     """
+    settings.check_sources()
     state = settings.folder
     state.create()
     # Everything written from here on is for this user only.
@@ -73,6 +74,7 @@ def serve(settings: Settings, on_ready: Callable[[str, Path], None] | None = Non
             "started": rfc3339(),
             "version": version("openeo-gfmap"),
             "settings": settings.describe(),
+            "environment": Settings.read_from(os.environ),
         }
         # uvicorn ends on these signals, and raises them again when it has: by then the children
         # are still to be ended, so the signals must have no other effect.

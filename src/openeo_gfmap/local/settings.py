@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import OpenEOError
+from .stac_source import SIMULATED, is_url
 
 __all__ = ["GIB", "Settings", "StateFolder", "parse_size", "parse_source"]
 
@@ -151,6 +152,22 @@ class Settings:
         if not self.idle_seconds >= 0:
             raise _invalid("idle_seconds", self.idle_seconds, "0 (never) or more")
 
+    def check_sources(self) -> None:
+        """Refuse folders that are not there, before the first request meets them.
+
+        Raises
+        ------
+        OpenEOError
+            ``SettingInvalid``, naming the collection and where it was looked for.
+        """
+        for name, place in self.sources.items():
+            if not (place == SIMULATED or is_url(place) or Path(place).exists()):
+                raise _invalid(
+                    f"source of {name}", place, "a folder or file of STAC items that exists "
+                    f"(looked in {Path(place).absolute()}), the address of a STAC "
+                    f"API, or {SIMULATED}"
+                )  # fmt: skip
+
     @property
     def folder(self) -> StateFolder:
         """The server's own folder inside ``home``."""
@@ -160,6 +177,12 @@ class Settings:
         """Return the settings as plain JSON types, for ``server.json`` and the log."""
         described = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**described, "home": str(self.home), "sources": dict(self.sources)}
+
+    @staticmethod
+    def read_from(environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that settings are read from, as they stand."""
+        names = (PREFIX + name.upper() for name in _PARSERS)
+        return {name: environment[name] for name in names if environment.get(name)}
 
     @classmethod
     def load(cls, environment: Mapping[str, str], **given: Any) -> Settings:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from .errors import OpenEOError
 
 __all__ = [
+    "SIMULATED",
     "Area",
     "BandAsset",
     "BandInfo",
@@ -34,6 +35,9 @@ __all__ = [
     "split_antimeridian",
     "touches",
 ]
+
+SIMULATED = "simulated"
+"""The place of the simulated archive, where others have an address or a folder."""
 
 Area = tuple[float, float, float, float]
 """West, south, east, north in degrees (WGS84); west > east crosses the antimeridian."""
