@@ -28,6 +28,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import openeo
 import requests
 from openeo import BaseOpenEoException
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from openeo_gfmap.errors import (
     AuthenticationFailed,
@@ -55,7 +57,7 @@ _DEFAULT_POLL_TIME = 30  # seconds; longer looks like a hang to whoever does not
 # Where nothing answers, one more try at once is enough: the client's own half minute of waiting
 # hides a wrong address, and the job manager paces its retries itself. Errors of a back-end that
 # does answer are retried as the client does by default.
-_RETRY = {"connect": 1}
+_CONNECT_RETRIES = 1
 
 
 class Backend(Enum):
@@ -134,7 +136,7 @@ def local_connection() -> openeo.Connection:
     from openeo_gfmap.launcher import ensure_local_server  # noqa: PLC0415
 
     server = ensure_local_server()
-    connection = _open(server.url)
+    connection = _open(server.url, _direct_session())
     _log_in(server.url, lambda: connection.authenticate_basic(server.user, server.password))
     return connection
 
@@ -180,9 +182,17 @@ def _without_credentials(parts: SplitResult) -> str:
     return parts._replace(netloc=host).geturl()
 
 
-def _open(url: str) -> openeo.Connection:
+def _direct_session() -> requests.Session:
+    """Return a session that ignores proxies: they have no business on the way to this machine."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("http://", HTTPAdapter(max_retries=Retry(connect=_CONNECT_RETRIES)))
+    return session
+
+
+def _open(url: str, session: requests.Session | None = None) -> openeo.Connection:
     try:
-        return openeo.connect(url, retry=_RETRY)
+        return openeo.connect(url, session=session, retry={"connect": _CONNECT_RETRIES})
     except (requests.RequestException, BaseOpenEoException) as error:
         raise BackendUnavailable(
             f"{url} does not answer as an openEO back-end ({error}); check the address and the "

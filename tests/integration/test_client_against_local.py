@@ -139,3 +139,21 @@ def test_graph_of_the_reference_pipeline_is_valid(
         "NetCDF", options={"sample_by_feature": True}
     )
     assert list(result.validate()) == []
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    connection: openeo.Connection, patches: gpd.GeoDataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # the discard port: nobody answers
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    direct = local_connection()
+    assert direct.list_collection_ids() == ["SENTINEL2_L2A"]
+    assert upload_geoparquet(patches, "behind_proxy", direct).startswith("http://127.0.0.1")
+    job = direct.create_job(
+        {"a": {"process_id": "add", "arguments": {"x": 3, "y": 5}, "result": True}}
+    )
+    job.start_and_wait(print=lambda _: None, max_poll_interval=0.2)
+    (asset,) = job.get_results().get_assets()
+    assert asset.load_json() == 8
