@@ -36,6 +36,10 @@ class Script:
         So many creations are done, but the connection breaks before the answer.
     creation_status
         HTTP status that refuses the creation.
+    start_failures
+        So many starts are answered with `start_status`.
+    absent_downloads
+        So many downloads of each file are answered with 503.
     cut_downloads
         So many downloads of each file end after half of it.
     corrupt_downloads
@@ -54,6 +58,9 @@ class Script:
     assets: Mapping[str, bytes] = field(default_factory=dict)
     lose_creation_answer: int = 0
     creation_status: int = 0
+    start_failures: int = 0
+    start_status: int = 500
+    absent_downloads: int = 0
     cut_downloads: int = 0
     corrupt_downloads: int = 0
     expire_downloads: int = 0
@@ -111,6 +118,7 @@ class FakeBackend:
         self.assets_in_items = False
         self.page = 2  # small, so that every list is paged
         self.url = ""
+        self.port = 0  # who still talks to a server on another one is cut off
         self.lock = threading.Lock()
 
     def script(self, title: str | None) -> Script:
@@ -134,14 +142,15 @@ class FakeBackend:
 
 
 @contextmanager
-def fake_backend() -> Iterator[FakeBackend]:
-    """Serve on a free port of the loopback interface."""
-    backend = FakeBackend()
+def fake_backend(state: FakeBackend | None = None) -> Iterator[FakeBackend]:
+    """Serve on a free port of the loopback interface; with a state, in place of its old server."""
+    backend = state or FakeBackend()
 
     class Handler(_Handler):
         state = backend
 
     server = _Server(("127.0.0.1", 0), Handler)
+    backend.port = server.server_port
     backend.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -191,6 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         parts = [part for part in urlsplit(self.path).path.split("/") if part]
         state = self.state
+        if self.server.server_port != state.port:
+            return self._break()
         shape = "/".join("{id}" if part.startswith("j-") else part for part in parts[:3])
         with state.lock:
             state.requests[f"{self.command} /{shape}"] += 1
@@ -257,6 +268,9 @@ class _Handler(BaseHTTPRequestHandler):
                 with self.state.lock:
                     job.looks += bool(job.started)
                 self._json({**_brief(job, True), **job.script.overrides})
+            case ("POST", "results") if job.script.start_failures:
+                job.script.start_failures -= 1
+                self._error(job.script.start_status, "Internal")
             case ("POST", "results"):
                 with self.state.lock:
                     job.started += 1
@@ -309,6 +323,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = job.script.assets[name]
         job.downloads[name] += 1
         nth = job.downloads[name]
+        if nth <= job.script.absent_downloads:
+            return self._error(503, "StorageIsAway")
         start = 0
         wanted = self.headers.get("Range", "")
         if wanted.startswith("bytes="):

@@ -84,6 +84,13 @@ def test_rows_come_back_with_their_types_and_label(tmp_path: Path) -> None:
     assert row.status == "not_started" and row.backend_name == "cdse"
 
 
+def test_a_label_of_several_levels_comes_back() -> None:
+    index = pd.MultiIndex.from_tuples([("be", 1), ("be", 2)])
+    store = MemoryJobStore()
+    merge(store, pd.DataFrame({"a": [1, 2]}, index=index))
+    assert row_of(Job(1), store.record(1)).name == ("be", 2)
+
+
 def test_a_cell_that_cannot_be_kept_is_named() -> None:
     df = pd.DataFrame({"a": [object()]}, index=["x"])
     with pytest.raises(InputError, match=r"row 'x', column 'a' holds a object"):

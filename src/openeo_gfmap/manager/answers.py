@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,9 +11,16 @@ from typing import Any
 import requests
 from openeo.rest import OpenEoRestError
 
-from openeo_gfmap.manager.intent import without_mark
-
-__all__ = ["UNWELL", "facts_of", "is_gone", "is_transient", "one_line", "seconds_since"]
+__all__ = [
+    "UNWELL",
+    "facts_of",
+    "is_fault",
+    "is_gone",
+    "is_transient",
+    "one_line",
+    "seconds_since",
+    "without_mark",
+]
 
 #: What a back-end that is there, but not well, makes the client raise. A ValueError is an answer
 #: that is no JSON; an AttributeError, KeyError or TypeError is one that is JSON of another kind.
@@ -25,10 +33,13 @@ UNWELL = (
     TypeError,
 )
 
+#: What `intent.marked` adds to a description.
+_MARK = re.compile(r"\s*\[gfmap:[0-9a-f]+\]")
+
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def is_transient(error: Exception) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether asking again may help."""
     status = getattr(error, "http_status_code", None)
     if isinstance(status, int):
@@ -36,7 +47,12 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, requests.RequestException)
 
 
-def is_gone(error: Exception) -> bool:
+def is_fault(error: BaseException) -> bool:
+    """Tell whether the back-end says that it failed at what it was asked to do."""
+    return getattr(error, "http_status_code", None) == 500
+
+
+def is_gone(error: BaseException) -> bool:
     """Tell whether the back-end says that there is no such thing."""
     return getattr(error, "http_status_code", None) in (404, 410)
 
@@ -52,6 +68,11 @@ def seconds_since(moment: str | None) -> float:
         return math.inf
     passed = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     return passed if passed >= 0 else math.inf
+
+
+def without_mark(description: str | None) -> str | None:
+    """Return a job description as the user gave it, without the mark of the intent."""
+    return _MARK.sub("", description) or None if isinstance(description, str) else None
 
 
 def facts_of(document: Mapping[str, Any]) -> dict[str, Any]:

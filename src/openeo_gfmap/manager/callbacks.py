@@ -14,7 +14,11 @@ from openeo_gfmap.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PathGenerator", "PostJobAction", "StartJob"]
+__all__ = ["RAISED", "PathGenerator", "PostJobAction", "StartJob"]
+
+#: What a user's callback can raise: anything. A callback that wants to exit fails its own job; the
+#: exit would end nothing but the thread it runs in.
+RAISED = (Exception, SystemExit)
 
 _Parameter = inspect.Parameter
 

@@ -16,7 +16,7 @@ from openeo.rest.job import BatchJob
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import _log, netcdf, results
 from openeo_gfmap.manager.answers import one_line
-from openeo_gfmap.manager.callbacks import PathGenerator
+from openeo_gfmap.manager.callbacks import RAISED, PathGenerator
 from openeo_gfmap.manager.lifecycle import SavedFile
 from openeo_gfmap.stac.items import cube_item, item_id, service_item
 
@@ -145,7 +145,7 @@ class Fetcher:
                     row=values,
                     asset_id=file.key,
                 )
-            except Exception as error:  # a user's callback can raise anything
+            except RAISED as error:
                 _log.debug("output_path_generator raised:\n%s", traceback.format_exc())
                 raise ResultIncomplete(
                     f"output_path_generator raised {one_line(error)} for {file.key}"

@@ -9,7 +9,6 @@ jobs says whether the job with that mark exists. See docs/adr/0005-intent-marks.
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,21 +21,15 @@ import requests
 from openeo.rest.connection import Connection
 from requests.adapters import BaseAdapter
 
-__all__ = ["Attempt", "find_job", "intending", "mark_creations", "without_mark"]
+__all__ = ["Attempt", "find_job", "intending", "mark_creations"]
 
-_MARK = re.compile(r"\s*\[gfmap:[0-9a-f]+\]")
 _PAGE = 100  # jobs
 _CLOCKS_DIFFER = timedelta(hours=1)
 
 
 def marked(description: str | None, mark: str) -> str:
-    """Return a job description that holds the mark."""
+    """Return a job description that holds the mark; `answers.without_mark` takes it out again."""
     return f"{description or ''} [gfmap:{mark}]".strip()
-
-
-def without_mark(description: str | None) -> str | None:
-    """Return a job description as the user gave it."""
-    return _MARK.sub("", description) or None if isinstance(description, str) else None
 
 
 @dataclass

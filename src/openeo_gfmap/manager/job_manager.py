@@ -24,7 +24,8 @@ from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log, results
-from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
+from openeo_gfmap.manager.answers import one_line
+from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
 from openeo_gfmap.manager.catalog import existing_items, write_collection
 from openeo_gfmap.manager.intent import mark_creations
 from openeo_gfmap.manager.job_store import JobStore
@@ -243,6 +244,7 @@ class GFMAPJobManager:
             worker = Worker(
                 output_dir=self._output_dir,
                 connect=self.connection,
+                reconnect=self._reconnect,
                 start_job=start,
                 path_generator=self._path_generator,
                 post_job_action=self._post_job_action,
@@ -285,17 +287,32 @@ class GFMAPJobManager:
         InputError
             When no such back-end was added.
         """
-        with self._connecting:
-            if name not in self._connections:
-                if name not in self._backends:
-                    raise InputError(
-                        f"back-end {name!r} was not added; added are {', '.join(self._backends)}."
-                    )
-                provider, _ = self._backends[name]
-                connection = provider if isinstance(provider, Connection) else provider()
-                mark_creations(connection)
-                self._connections[name] = connection
-            return self._connections[name]
+        if name not in self._backends:
+            raise InputError(
+                f"back-end {name!r} was not added; added are {', '.join(self._backends)}."
+            )
+        if name not in self._connections:
+            with self._connecting:
+                if name not in self._connections:
+                    self._connections[name] = self._connect(name)
+        return self._connections[name]
+
+    def _connect(self, name: str) -> Connection:
+        provider, _ = self._backends[name]
+        connection = provider if isinstance(provider, Connection) else provider()
+        mark_creations(connection)
+        return connection
+
+    def _reconnect(self, name: str, broken: Connection) -> None:
+        """Replace a connection that nobody answers on; keep it while there is no better one."""
+        if self._connections[name] is not broken or not self._connecting.acquire(blocking=False):
+            return  # another thread has done it, or is at it
+        try:
+            self._connections[name] = self._connect(name)
+        except RAISED as error:
+            _log.debug("%s: no new connection either: %s", name, one_line(error))
+        finally:
+            self._connecting.release()
 
     # --------------------------------------------------------------------------------------- STAC
 

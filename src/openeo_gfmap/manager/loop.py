@@ -80,7 +80,7 @@ class Loop:
         self._in_flight: dict[int, Task] = {}
         self._rest_until: dict[int, float] = {}
         self._failures: Counter[int] = Counter()
-        self._down: set[str] = set()
+        self._down: dict[str, str] = {}  # back-ends that fail, and how
         self._view_due = 0.0
         self._samples = self._store.count_items()
         self._stopping = False
@@ -218,9 +218,10 @@ class Loop:
         """Run an action in a pool's thread."""
         try:
             event = self._worker.perform(task)
-        except Exception as error:  # noqa: BLE001 - the run goes on without this job
+        except BaseException as error:  # noqa: BLE001 - the run goes on without this job, also when
+            # a callback wants to exit: a thread that ended would keep the run waiting for ever.
             _log.debug("%s raised:\n%s", type(task.action).__name__, traceback.format_exc())
-            if getattr(error, "errno", None) in _DISK_FULL:
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
                 self._events.put((task, error))
                 return
             event = _unexpected(task.action, error)
@@ -276,13 +277,14 @@ class Loop:
             self._failures[row] += 1
             doubled = self._poll_sleep * 2.0 ** min(self._failures[row] - 1, 20)
             self._rest_until[row] = now + min(self._options.longest_wait, doubled)
-            if isinstance(event, life.Unreachable) and event.outage and backend not in self._down:
-                self._down.add(backend)
-                _log.warning("%s: %s. Trying again.", backend, event.message)
+            if isinstance(event, life.Unreachable) and event.outage:
+                if backend not in self._down:
+                    _log.warning("%s: %s. Trying again.", backend, event.message)
+                self._down[backend] = event.message
             return
         self._failures.pop(row, None)
         if backend in self._down and not isinstance(task.action, life.Create | life.Process):
-            self._down.discard(backend)
+            del self._down[backend]
             _log.info("%s answers again.", backend)
         if isinstance(event, life.Seen) and event.word not in ("finished", "error", "canceled"):
             self._rest_until[row] = now + self._poll_sleep
@@ -351,7 +353,8 @@ class Loop:
         if self._stopping:
             return "Stopping: what is in hand is finished first. Ctrl-C again stops at once."
         if self._down:
-            return f"{', '.join(sorted(self._down))} does not answer; trying again."
+            reasons = (f"{backend}: {reason}" for backend, reason in sorted(self._down.items()))
+            return f"Trying again. {'; '.join(reasons)}"
         return ""
 
 
@@ -392,7 +395,7 @@ class _Board:
         return sorted(jobs, key=lambda job: job.row)
 
 
-def _unexpected(action: life.Action, error: Exception) -> life.Event:
+def _unexpected(action: life.Action, error: BaseException) -> life.Event:
     """Return what an action's failure means that it did not foresee."""
     message = f"{type(action).__name__} failed unexpectedly: {type(error).__name__}: {error}"
     match action:

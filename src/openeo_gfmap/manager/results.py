@@ -24,6 +24,7 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
+from openeo_gfmap.manager.answers import is_transient, one_line
 
 __all__ = [
     "FILE_LOCK",
@@ -42,7 +43,6 @@ __all__ = [
 FILE_LOCK = threading.RLock()
 
 _CHUNK = 1 << 16  # bytes; of a download that breaks off, the last unfinished chunk is lost
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _EXPIRED = frozenset({401, 403, 404, 410})  # what signed addresses answer when their time is over
 _SHA256_MULTIHASH = "1220"
 
@@ -135,6 +135,14 @@ class Expired(Exception):  # no error: the caller fetches a new address
     """The address of an asset no longer holds."""
 
 
+class Unavailable(Exception):  # no error: the caller comes back later
+    """Nobody gives the asset now; nothing is wrong with it."""
+
+
+class _BrokenOff(requests.ConnectionError):
+    """An answer ended before its end."""
+
+
 def download(
     connection: Connection,
     asset: Mapping[str, Any],
@@ -165,10 +173,12 @@ def download(
         When the file is not what the back-end said, after the last attempt.
     Expired
         When the address no longer holds.
+    Unavailable
+        When there was no answer to the last attempt.
     """
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    reason = ""
+    reason, answered = "", True
     for attempt in range(attempts):
         if attempt:
             wait(min(60.0, 0.25 * 2.0**attempt))
@@ -179,18 +189,19 @@ def download(
             status = getattr(error, "http_status_code", None)
             if status in _EXPIRED:
                 raise Expired(str(error)) from error
-            if status is not None and status not in _RETRIED:
+            if not is_transient(error):
                 raise ResultIncomplete(f"{target.name} cannot be had: {error}") from error
-            reason = f"{type(error).__name__}: {error}"
+            reason, answered = one_line(error), isinstance(error, _BrokenOff)
         except ResultIncomplete as error:
-            reason = str(error)
+            reason, answered = str(error), True
             part.unlink(missing_ok=True)  # what is there is wrong, not only short
         else:
             _sync(part)
             part.replace(target)
             return size, checksum
     part.unlink(missing_ok=True)
-    raise ResultIncomplete(f"{target.name} did not arrive in {attempts} attempts; last: {reason}")
+    failed = f"{target.name} did not arrive in {attempts} attempts; last: {reason}"
+    raise ResultIncomplete(failed) if answered else Unavailable(failed)
 
 
 def _receive(connection: Connection, href: str, part: Path) -> None:
@@ -208,12 +219,15 @@ def _receive(connection: Connection, href: str, part: Path) -> None:
         resumed = response.status_code == 206 and _begins_at(response, have)
         with part.open("ab" if resumed else "wb") as file:
             begun = file.tell()
-            for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
+            try:
+                for chunk in response.iter_content(_CHUNK):
+                    file.write(chunk)
+            except requests.RequestException as error:
+                raise _BrokenOff(str(error)) from error
             received = file.tell() - begun
     promised = response.headers.get("Content-Length", "")
     if promised.isdigit() and received != int(promised):
-        raise requests.ConnectionError(f"{received} of {promised} bytes came")
+        raise _BrokenOff(f"{received} of {promised} bytes came")
 
 
 def _begins_at(response: requests.Response, offset: int) -> bool:

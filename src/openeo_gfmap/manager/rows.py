@@ -57,7 +57,9 @@ def row_of(job: Job, record: Record) -> pd.Series[Any]:
     import pandas as pd  # noqa: PLC0415
 
     values = {name: unpack(value) for name, value in record.values.items()}
-    return pd.Series({**values, **shown(job)}, name=unpack(record.label), dtype=object)
+    label = unpack(record.label)
+    name = tuple(label) if isinstance(label, list) else label  # of an index of several levels
+    return pd.Series({**values, **shown(job)}, name=name, dtype=object)
 
 
 def pack(value: Any, where: str) -> Any:

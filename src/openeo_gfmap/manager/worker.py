@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pystac
+import requests
 from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
@@ -27,12 +28,13 @@ from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.answers import (
     UNWELL,
     facts_of,
+    is_fault,
     is_gone,
     is_transient,
     one_line,
     seconds_since,
 )
-from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
+from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
 from openeo_gfmap.manager.fetcher import Fetcher
 from openeo_gfmap.manager.intent import find_job, intending
 from openeo_gfmap.manager.options import ManagerOptions
@@ -80,6 +82,8 @@ class Worker:
         Folder that all files stay in.
     connect : callable
         Gives the connection of a back-end by its name.
+    reconnect : callable
+        Replaces, if it can, a back-end's connection that nobody answers on any more.
     start_job, path_generator, post_job_action
         The user's callbacks.
     on_job_done, on_job_error : callable
@@ -97,6 +101,7 @@ class Worker:
         *,
         output_dir: Path,
         connect: Callable[[str], Connection],
+        reconnect: Callable[[str, Connection], None],
         start_job: StartJob,
         path_generator: PathGenerator,
         post_job_action: PostJobAction | None,
@@ -108,6 +113,7 @@ class Worker:
     ):
         self.output_dir = output_dir
         self._connect = connect
+        self._reconnect = reconnect
         self._start_job = start_job
         self._post_job_action = post_job_action
         self._on_job_done = on_job_done
@@ -153,7 +159,8 @@ class Worker:
                     provider=backend,
                     connection_provider=self._connect,
                 )
-            except Exception as error:  # noqa: BLE001 - a user's callback can raise anything
+            except RAISED as error:
+                self._notice(error, task, connection)
                 if attempt.lost:
                     return life.AnswerLost(one_line(error))
                 if is_transient(error) and job.attempts < self._options.creation_attempts:
@@ -178,7 +185,7 @@ class Worker:
         try:
             found = find_job(connection, str(job.mark), task.known_ids, job.intended_at)
         except UNWELL as error:
-            return life.Unreachable(one_line(error))
+            return self._unreachable(error, task, connection)
         if found is not None:
             _log.info("Row %d: found its job %s on %s.", job.row, found, job.backend)
             return life.Found(found)
@@ -200,13 +207,24 @@ class Worker:
         facts = {**seen.facts, "start_time": start_time}
         if seen.word != "created":
             return life.Seen(seen.word, facts, seen.message)
+        job = self._batch_job(task)
         try:
-            self._batch_job(task).start()
+            job.start()
         except UNWELL as error:
-            if is_transient(error) or not isinstance(error, OpenEoApiPlainError):
-                return life.Unreachable(one_line(error))
-            return life.StartFailed(f"the back-end refused to start it: {one_line(error)}")
+            return self._not_started(error, task, job)
         return life.Seen("queued", facts)
+
+    def _not_started(self, error: BaseException, task: Task, job: BatchJob) -> life.Event:
+        """Tell a refusal from what may pass; the back-end has just said that the job is there."""
+        if not isinstance(error, OpenEoApiPlainError):
+            return self._unreachable(error, task, job.connection)
+        # A fault that comes again and again does not pass; no more room may take days to.
+        lasting = is_fault(error) and task.tries >= self._options.creation_attempts
+        if lasting or not is_transient(error):
+            return life.StartFailed(f"the back-end refused to start it: {one_line(error)}")
+        if not task.tries:
+            _log.warning("Job %s: not started: %s. Trying again.", job.job_id, one_line(error))
+        return life.Unreachable(one_line(error), outage=False)
 
     def _look(self, task: Task) -> life.Event:
         job = self._batch_job(task)
@@ -217,7 +235,7 @@ class Worker:
         except UNWELL as error:
             if is_gone(error):
                 return life.Vanished(f"{task.action.job.backend} no longer has job {job.job_id}")
-            return life.Unreachable(one_line(error))
+            return self._unreachable(error, task, job.connection)
         if not isinstance(word, str):
             return life.Unreachable(f"the back-end gave no status for {job.job_id}: {word!r}")
         if word not in life.REMOTE:
@@ -226,7 +244,7 @@ class Worker:
             # Before the state is stored: after a kill in between it is done again.
             try:
                 self._on_job_error(job, task.row)
-            except Exception:  # noqa: BLE001 - a user's override can raise anything
+            except RAISED:
                 _log.warning(
                     "on_job_error raised for job %s:\n%s", job.job_id, traceback.format_exc()
                 )
@@ -243,12 +261,37 @@ class Worker:
             return life.Fetched(self._fetcher.fetch(job, task.action.job.row, task.row))
         except ResultIncomplete as error:
             return life.FetchFailed(str(error))
-        except UNWELL as error:
-            if is_gone(error):
-                return life.Vanished(f"the results are no longer there: {one_line(error)}")
-            if not is_transient(error) and task.tries >= _MALFORMED_TRIES:
-                return life.FetchFailed(f"the results cannot be read: {one_line(error)}")
-            return life.Unreachable(one_line(error))
+        except (*UNWELL, results.Unavailable) as error:
+            return self._not_fetched(error, task, job)
+
+    def _not_fetched(self, error: Exception, task: Task, job: BatchJob) -> life.Event:
+        """Tell what may be had later from what is lost."""
+        if isinstance(error, results.Unavailable):
+            # The back-end has just said where the files are: it is not the one that is away.
+            if task.tries >= self._options.download_attempts:
+                return life.FetchFailed(str(error))
+            _log.warning("Job %s: %s. Trying again.", job.job_id, error)
+            return life.Unreachable(str(error), outage=False)
+        if is_gone(error):
+            return life.Vanished(f"the results are no longer there: {one_line(error)}")
+        if not is_transient(error) and task.tries >= _MALFORMED_TRIES:
+            return life.FetchFailed(f"the results cannot be read: {one_line(error)}")
+        return self._unreachable(error, task, job.connection)
+
+    def _unreachable(
+        self, error: BaseException, task: Task, connection: Connection
+    ) -> life.Unreachable:
+        self._notice(error, task, connection)
+        return life.Unreachable(one_line(error))
+
+    def _notice(self, error: BaseException, task: Task, connection: Connection) -> None:
+        """Have a connection replaced that nobody answers on, and not for the first time.
+
+        An embedded back-end that was ended, say, is started again by whoever asks for a connection,
+        and only by them.
+        """
+        if isinstance(error, requests.ConnectionError) and task.tries:
+            self._reconnect(str(task.action.job.backend), connection)
 
     # -------------------------------------------------------------------------------- post-process
 
@@ -262,7 +305,7 @@ class Worker:
         try:
             items = self._run_action(task)
             self._on_job_done(self._batch_job(task), task.row)
-        except Exception as error:  # noqa: BLE001 - a user's callback can raise anything
+        except RAISED as error:
             _log.debug("post-processing raised:\n%s", traceback.format_exc())
             return life.ProcessingFailed(f"post-processing raised {one_line(error)}")
         return life.Processed(tuple(items))
