@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from openeo_gfmap.local.archive.orbits import (
+    FIRST_DAY,
     acquisitions,
     covering_orbits,
     sun_position,
@@ -91,3 +92,10 @@ def test_a_window_of_dates_is_a_slice_of_a_longer_one():
     short = passes(5.0, 51.0, date(2020, 12, 25), date(2021, 1, 6))
     assert short == [e for e in long if date(2020, 12, 25) <= e.day < date(2021, 1, 6)]
     assert passes(5.0, 51.0, date(2021, 1, 6), date(2021, 1, 6)) == []
+
+
+def test_no_pass_before_the_mission():
+    found = passes(5.05, 51.2, date(2014, 5, 1), date(2017, 9, 1))
+    assert FIRST_DAY["S2A"] <= found[0].day <= FIRST_DAY["S2A"] + timedelta(days=10)
+    first_b = next(each for each in found if each.platform == "S2B")
+    assert FIRST_DAY["S2B"] <= first_b.day <= FIRST_DAY["S2B"] + timedelta(days=10)

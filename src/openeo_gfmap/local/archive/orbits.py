@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "FIRST_DAY",
     "Acquisition",
     "acquisitions",
     "acquisitions_of",
@@ -41,6 +42,11 @@ _EPOCH_ORBIT = 22
 _EPOCH_LONGITUDE = -0.3
 # MSI records only where the sun stands at least 8 degrees above the horizon.
 _LOWEST_SUN = 8.0
+
+
+FIRST_DAY = {"S2A": date(2015, 7, 1), "S2B": date(2017, 7, 1)}
+"""From when on each satellite's scenes are in the archive: first products of the mission's data
+hub, to the month."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,8 @@ def acquisitions(
 ) -> list[Acquisition]:
     """List passes of some relative orbits by daylight, start <= UTC day < end, in order of time.
 
+    A satellite has no passes before :data:`FIRST_DAY`.
+
     Parameters
     ----------
     longitude, latitude
@@ -176,7 +184,9 @@ def acquisitions(
     # A pass lies from minutes before to two half cycles after its turn begins.
     keys = [(turn, orbit) for turn in range(first - 2, last + 2) for orbit in orbits]
     seen = acquisitions_of(keys, longitude, latitude)
-    by_day = [each for each in seen if start <= each.day < end]
+    by_day = [
+        each for each in seen if start <= each.day < end and FIRST_DAY[each.platform] <= each.day
+    ]
     return sorted(
         (each for each in by_day if each.sun_elevation >= _LOWEST_SUN),
         key=lambda each: (each.time, each.orbit),
