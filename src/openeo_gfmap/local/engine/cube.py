@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 
-__all__ = ["Array", "Cube", "align", "crop", "hide", "placed", "select"]
+__all__ = ["Array", "Cube", "align", "crop", "hide", "holds", "placed", "select"]
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,38 @@ def placed(cube: Cube) -> GeoBox:
     return cube.geobox
 
 
+def holds(have: GeoBox, box: GeoBox) -> bool:
+    """Whether all pixels of a box are pixels of another."""
+    if have == box:
+        return True
+    size, slack = have.transform.a, 1e-6 * abs(have.transform.a)
+    same_size = abs(box.transform.a - size) < slack and abs(box.transform.e + size) < slack
+    left, top = (
+        (box.transform.c - have.transform.c) / size,
+        (have.transform.f - box.transform.f) / size,
+    )
+    aligned = abs(left - round(left)) < 1e-6 and abs(top - round(top)) < 1e-6
+    rows, columns = box.shape
+    inside = (
+        round(left) >= 0
+        and round(top) >= 0
+        and round(top) + rows <= have.shape[0]
+        and round(left) + columns <= have.shape[1]
+    )
+    return have.crs == box.crs and same_size and aligned and inside
+
+
 def crop(cube: Cube, box: GeoBox) -> Cube:
     """Return the part of a cube on a box of the same grid, which it must hold."""
     have = cube.geobox
     if have is None or have == box:
         return cube
+    if not holds(have, box):
+        raise ValueError(f"A cube on {have.boundingbox} has no pixels for {box.boundingbox}.")
     size = have.transform.a
     left = round((box.transform.c - have.transform.c) / size)
     top = round((have.transform.f - box.transform.f) / size)
     rows, columns = box.shape
-    if left < 0 or top < 0 or top + rows > have.shape[0] or left + columns > have.shape[1]:
-        raise ValueError(f"A cube on {have.boundingbox} has no pixels for {box.boundingbox}.")
     data = cube.data[..., top : top + rows, left : left + columns]
     return replace(cube, data=data, geobox=box)
 

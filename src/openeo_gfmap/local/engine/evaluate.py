@@ -9,15 +9,16 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 from ..stac_source import Scene
 from .callbacks import BoundCallback, call_process
-from .cube import Cube, crop, select
+from .cube import Cube, crop, holds, select
 from .demands import Demand, Window
 from .graph import ProcessGraph
 from .loading import Loaded, PixelReader, load_window
-from .plan import Call, Env, Plan, Scope, rule_of
+from .plan import Call, CubeMeta, Env, Plan, Scope, rule_of
 
 __all__ = ["NO_DATA", "Evaluation"]
 
@@ -115,11 +116,40 @@ class Evaluation:
         except OpenEOError as error:
             # The node of the outer graph tells the user more than one inside a callback.
             raise OpenEOError(error.code, error.message, status=error.status, node=id) from error
+        except (ValueError, LookupError) as error:
+            surprise = _surprise(call, args)
+            if surprise is None:
+                raise
+            raise OpenEOError("DimensionMissing", surprise, node=id) from error
+
+
+def _surprise(call: Call, args: Mapping[str, Any]) -> str | None:
+    """Tell which cube has other dimensions than were planned, because a UDF changed them."""
+    for name in call.refs:
+        meta, value = call.args[name], args[name]
+        if (
+            isinstance(value, Cube)
+            and isinstance(meta, CubeMeta)
+            and set(value.dims) != {*meta.dims}
+        ):
+            return (
+                f"Node {call.node.id!r}: {call.process.id!r} got a cube with the dimensions "
+                f"{', '.join(value.dims) or 'none'} from a UDF instead of {', '.join(meta.dims)}; "
+                "let the UDF keep them."
+            )
+    return None
 
 
 def _fitted(cube: Cube, demand: Demand) -> Cube:
     """Cut a cube to what was asked for: context pixels and further bands fall away."""
-    if demand.box is not None and cube.geobox is not None:
+    if demand.box is not None:
+        if cube.geobox is None or not holds(cube.geobox, demand.box):
+            raise OpenEOError(
+                "ProcessParameterInvalid",
+                f"The pixels {_pixels(demand.box)} are needed, but a process, most likely a UDF, "
+                f"gave {_pixels(cube.geobox)}; it must keep the pixels. Use resample_spatial for "
+                "another grid.",
+            )
         cube = crop(cube, demand.box)
     if demand.bands is not None and "bands" in cube.dims:
         have = cube.labels["bands"]
@@ -132,3 +162,11 @@ def _fitted(cube: Cube, demand: Demand) -> Cube:
             )
         cube = select(cube, "bands", np.asarray(demand.bands, dtype=str))
     return cube
+
+
+def _pixels(box: GeoBox | None) -> str:
+    if box is None:
+        return "none (x or y is gone)"
+    rows, columns = box.shape
+    left, top, size = box.transform.c, box.transform.f, box.transform.a
+    return f"{columns} x {rows} of {size:g} from x {left:.12g}, y {top:.12g}"

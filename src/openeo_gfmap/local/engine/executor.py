@@ -82,7 +82,9 @@ def run(
     assets = output.finish()
     if not assets:
         raise OpenEOError(
-            "NoDataAvailable", "No feature has data; the log says why, feature by feature."
+            "NoDataAvailable",
+            "There is nothing to write: all pixels are missing on all dates. For results by "
+            "feature the log says why, feature by feature.",
         )
     env.log("info", f"Wrote {len(assets)} files in {time.monotonic() - started:.1f} s.")
     used = {s.href or s.id for found in scenes.values() for s in found}

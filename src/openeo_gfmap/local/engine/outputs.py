@@ -199,6 +199,8 @@ class DenseFile:
         if self._whole is None:
             return []
         cube = self._whole
+        if self._seen is not None and not self._seen.any() and not self.meta.periods:
+            return []
         if self._seen is not None and not self.meta.periods and not self._seen.all():
             cube = select(cube, "t", cube.labels["t"][self._seen])
         assets: list[ResultAsset] = _RASTER_WRITERS[self.format](self.out_dir, self.name, cube)
