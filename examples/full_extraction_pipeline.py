@@ -20,6 +20,7 @@
 
 # %%
 import json
+import logging
 import os
 import time
 from datetime import timedelta
@@ -72,6 +73,10 @@ BANDS = [
     "S2-L2A-B07", "S2-L2A-B08", "S2-L2A-B8A", "S2-L2A-B09", "S2-L2A-B11", "S2-L2A-B12",
     "S2-L2A-SCL",
 ]  # fmt: skip
+
+# Where there is no terminal for a live display, the manager logs how it gets on.
+logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+logging.getLogger("openeo_gfmap").setLevel(logging.INFO)
 
 # %% [markdown]
 # ## 1. Split the polygons into jobs
