@@ -15,6 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -117,8 +118,7 @@ class GFMAPJobManager:
         self._backends: dict[str, tuple[Provider, int]] = {}
         self._connections: dict[str, Connection] = {}
         self._connecting = threading.Lock()
-        # What the last run has brought, for create_stac.
-        self._items: list[tuple[int, Mapping[str, Any]]] | None = None
+        self._store: JobStore | None = None  # of the last run, for create_stac
 
     # ------------------------------------------------------------------------------------ set up
 
@@ -270,7 +270,7 @@ class GFMAPJobManager:
                     counts = loop.run()
             finally:
                 stop.set()
-                self._items = list(open_tracker.store.items())
+                self._store = open_tracker.store
                 with suppress(OSError):  # not empty, or never made
                     (self._output_dir / ".downloads").rmdir()
             if self._stac_enabled:
@@ -330,19 +330,25 @@ class GFMAPJobManager:
         InputError
             When no jobs were run yet.
         """
-        if self._items is None:
+        if self._store is None:
             raise InputError("there are no items yet; call run_jobs before create_stac.")
-        return self._write_stac(Path(output_path) if output_path else self._stac_dir, None)
+        store = self._store.reopen()
+        try:
+            return self._write_stac(Path(output_path) if output_path else self._stac_dir, store)
+        finally:
+            store.close()
 
-    def _write_stac(self, folder: Path | None, store: JobStore | None) -> Path:
-        items = list(store.items()) if store is not None else list(self._items or ())
+    def _write_stac(self, folder: Path | None, store: JobStore) -> Path:
+        # One item at a time: those of a large run do not fit in memory.
+        items, count = store.items(), store.count_items()
         identifier, description = self._collection_id, self._collection_description
         if self._existing is not None:
             collection, carried = existing_items(self._existing, self._output_dir)
             identifier = identifier or collection.id
             description = description or collection.description
-            ours = {item["id"] for _, item in items}
-            items += [(-1, item) for item in carried if item["id"] not in ours]
+            ours = {item["id"] for _, item in store.items()}
+            others = [(-1, item) for item in carried if item["id"] not in ours]
+            items, count = chain(items, others), count + len(others)
         path = write_collection(
             folder or self._output_dir / "stac",
             items,
@@ -352,7 +358,7 @@ class GFMAPJobManager:
             constellation=self._constellation,
             item_assets=self._item_assets,
         )
-        _log.info("The STAC collection of %d items is %s.", len(items), path)
+        _log.info("The STAC collection of %d items is %s.", count, path)
         return path
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import astuple, dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
@@ -24,6 +25,8 @@ from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 __all__ = ["JobStore", "MemoryJobStore", "Record", "SqliteJobStore"]
 
 Item: TypeAlias = Mapping[str, Any]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 _VERSION = 1
 _COLUMNS = tuple(f.name for f in fields(Job))
@@ -92,6 +95,9 @@ class JobStore(Protocol):
 
     def close(self) -> None:
         """Release the store."""
+
+    def reopen(self) -> JobStore:
+        """Return the store, which was closed, to read from again."""
 
 
 _SCHEMA = f"""
@@ -256,6 +262,12 @@ class SqliteJobStore:
         """Release the store."""
         self._db.close()
 
+    def reopen(self) -> SqliteJobStore:
+        """Return the store, which was closed, to read from again."""
+        if not self.path.exists():
+            raise InputError(f"{self.path}, which remembered the jobs, is no longer there.")
+        return SqliteJobStore(self.path)
+
 
 class MemoryJobStore:
     """A `JobStore` that ends with the process; it keeps what the other one keeps."""
@@ -263,10 +275,11 @@ class MemoryJobStore:
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
         self._records: dict[int, Record] = {}
-        self._columns: list[str] = []
+        self._columns: dict[str, list[str]] = {}
         self._files: dict[int, tuple[SavedFile, ...]] = {}
         self._items: dict[int, tuple[Item, ...]] = {}
         self._notes: dict[str, str] = {}
+        self._undo: list[Callable[[], object]] | None = None
 
     def jobs(self) -> list[Job]:
         """Return all jobs, by row."""
@@ -274,7 +287,7 @@ class MemoryJobStore:
 
     def columns(self) -> list[str]:
         """Return the user's column names in their order."""
-        return list(self._columns)
+        return list(self._columns.get("", ()))
 
     def record(self, row: int) -> Record:
         """Return the user's part of a row."""
@@ -299,46 +312,47 @@ class MemoryJobStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Bundle writes: an exception undoes all of them."""
-        tables: list[dict[Any, Any]] = [
-            self._jobs,
-            self._records,
-            self._files,
-            self._items,
-            self._notes,
-        ]
-        before = [dict(table) for table in tables]
-        columns = list(self._columns)
+        self._undo = []
         try:
             yield
         except BaseException:
-            for table, copy in zip(tables, before, strict=True):
-                table.clear()
-                table.update(copy)
-            self._columns = columns
+            for undo in reversed(self._undo):
+                undo()
             raise
+        finally:
+            self._undo = None
+
+    def _put(self, table: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+        """Set a value so that a transaction can take it back."""
+        if self._undo is not None:
+            if key in table:
+                self._undo.append(partial(table.__setitem__, key, table[key]))
+            else:
+                self._undo.append(partial(table.pop, key, None))
+        table[key] = value
 
     def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
         """Append rows; `columns` are the user's columns from now on."""
-        self._columns = list(columns)
+        self._put(self._columns, "", list(columns))
         for job, record in rows:
-            self._jobs[job.row] = job
-            self._records[job.row] = record
+            self._put(self._jobs, job.row, job)
+            self._put(self._records, job.row, record)
 
     def save(self, job: Job) -> None:
         """Write a job's state."""
-        self._jobs[job.row] = job
+        self._put(self._jobs, job.row, job)
 
     def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
         """Replace what is known of a row's files."""
-        self._files[row] = tuple(files)
+        self._put(self._files, row, tuple(files))
 
     def set_items(self, row: int, items: Iterable[Item]) -> None:
         """Replace a row's items in the catalogue."""
-        self._items[row] = tuple(items)
+        self._put(self._items, row, tuple(items))
 
     def note(self, key: str, value: str) -> None:
         """Remember a text."""
-        self._notes[key] = value
+        self._put(self._notes, key, value)
 
     def noted(self, key: str) -> str | None:
         """Return a remembered text."""
@@ -346,3 +360,7 @@ class MemoryJobStore:
 
     def close(self) -> None:
         """Do nothing: it goes with the process."""
+
+    def reopen(self) -> MemoryJobStore:
+        """Return itself: closing changes nothing."""
+        return self

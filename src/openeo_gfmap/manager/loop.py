@@ -10,11 +10,11 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, TypeAlias
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
+from openeo_gfmap.manager.board import Board
 from openeo_gfmap.manager.display import Display, Progress, make_display
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
@@ -75,7 +75,7 @@ class Loop:
         self._display = display or make_display()
         self._jobs = self._store.jobs()
         self._counts = Counter(job.status for job in self._jobs)
-        self._board = _Board(self._jobs, self._parallel_jobs)
+        self._board = Board(self._jobs, self._parallel_jobs)
         self._events: queue.SimpleQueue[_Outcome | None] = queue.SimpleQueue()
         self._in_flight: dict[int, Task] = {}
         self._rest_until: dict[int, float] = {}
@@ -307,9 +307,9 @@ class Loop:
                         self._store.set_items(row, event.items)
                     case life.Restarted():
                         self._store.set_files(row, ())
-                        self._store.set_items(row, ())
-        if any(isinstance(event, life.Processed | life.Restarted) for _, event in events):
-            self._samples = self._store.count_items()
+        # Counted along, since to ask the store for all of them takes longer with every job. A job
+        # has none before it is processed, and is processed once.
+        self._samples += sum(len(e.items) for _, e in events if isinstance(e, life.Processed))
         for row, job in changed.items():
             self._tell(self._jobs[row], job)
             self._counts[self._jobs[row].status] -= 1
@@ -356,43 +356,6 @@ class Loop:
             reasons = (f"{backend}: {reason}" for backend, reason in sorted(self._down.items()))
             return f"Trying again. {'; '.join(reasons)}"
         return ""
-
-
-class _Board:
-    """The jobs that a plan needs to know of, found without looking at all the others.
-
-    Of the jobs that wait to be started only the first few can be started now; the rest, and those
-    in a final state, need not be looked at after every event.
-    """
-
-    def __init__(self, jobs: Iterable[Job], parallel_jobs: Mapping[str, int]):
-        self._parallel_jobs = parallel_jobs
-        self._most = sum(parallel_jobs.values())
-        self._open: dict[int, Job] = {}
-        self._waiting: dict[str | None, dict[int, Job]] = {None: {}}
-        for name in parallel_jobs:
-            self._waiting[name] = {}
-        for job in jobs:
-            self.put(job)
-
-    def put(self, job: Job) -> None:
-        """Take note of a job's state."""
-        queue_name = job.backend if job.backend in self._parallel_jobs else None
-        for waiting in self._waiting.values():
-            waiting.pop(job.row, None)
-        self._open.pop(job.row, None)
-        if job.status is JobStatus.NOT_STARTED:
-            self._waiting[queue_name][job.row] = job
-        elif job.status not in life.FINAL:
-            self._open[job.row] = job
-
-    def candidates(self, held: frozenset[int]) -> list[Job]:
-        """Return the open jobs, and of the waiting ones as many as could be started."""
-        jobs = list(self._open.values())
-        for waiting in self._waiting.values():
-            free = (job for row, job in waiting.items() if row not in held)
-            jobs += islice(free, self._most)
-        return sorted(jobs, key=lambda job: job.row)
 
 
 def _unexpected(action: life.Action, error: BaseException) -> life.Event:
