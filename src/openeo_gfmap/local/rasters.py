@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -85,9 +86,10 @@ def gdal_options(href: str) -> Mapping[str, Any]:
     No listing of the folder, few and large requests, retries; GDAL's own block cache is kept
     small since the reader caches decoded blocks itself.
     """
-    options: dict[str, Any] = {
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-        "GDAL_CACHEMAX": 32,
+    options: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": 32}
+    if _is_local(href):
+        return options
+    options |= {
         "CPL_VSIL_CURL_USE_HEAD": "NO",
         "GDAL_HTTP_MAX_RETRY": 5,
         "GDAL_HTTP_RETRY_DELAY": 0.5,
@@ -104,6 +106,10 @@ def gdal_options(href: str) -> Mapping[str, Any]:
     if href.startswith("s3://") and endpoint and "AWS_S3_ENDPOINT" not in os.environ:
         options.update(AWS_S3_ENDPOINT=endpoint, AWS_VIRTUAL_HOSTING=False)
     return options
+
+
+def _is_local(href: str) -> bool:
+    return "://" not in href and not href.startswith("/vsi")
 
 
 class GdalRaster:
@@ -155,7 +161,7 @@ class GdalRaster:
             min(rows, self.header.shape[0] - top),
         )
         try:
-            with self._environment():
+            with self._reading():
                 return np.asarray(self._file.read(band, window=window))
         except (RasterioError, OSError, IndexError) as error:
             raise _unreadable(self._href, error) from error
@@ -166,6 +172,10 @@ class GdalRaster:
 
     def _environment(self) -> rasterio.Env:
         return rasterio.Env(**gdal_options(self._href))
+
+    def _reading(self) -> AbstractContextManager[Any]:
+        # Reading an open local file looks at no option, and setting them takes as long as it.
+        return nullcontext() if _is_local(self._href) else self._environment()
 
 
 def open_raster(asset: BandAsset) -> BlockSource:

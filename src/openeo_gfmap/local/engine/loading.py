@@ -88,12 +88,11 @@ def load_window(
             known = wanted.get(band)
             wanted[band] = demand.box if known is None else wider(known, demand.box)
     interval = union_of([d.interval for d in demands])
-    scenes = [s for s in scenes if within(s.datetime, interval)]
-    days = sorted({np.datetime64(s.datetime.date(), "ns") for s in scenes})
     if window.shape is not None:
         area = area_of([d.box for d in demands if d.box is not None])
         scenes = [s for s in scenes if s.touches(area)]
-        days = sorted({np.datetime64(s.datetime.date(), "ns") for s in scenes})
+    scenes = [s for s in scenes if within(s.datetime, interval)]
+    days = sorted({np.datetime64(s.datetime.date(), "ns") for s in scenes})
 
     by_box: dict[GeoBox, list[str]] = {}
     for band in spec.bands:

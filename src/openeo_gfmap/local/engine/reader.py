@@ -135,12 +135,13 @@ class Reader:
 
         data = np.full((len(days), len(bands), *geobox.shape), target.missing, dtype=dtype)
         planes: list[tuple[Pixels, list[BandAsset], float | None]] = []
-        for b, band in enumerate(bands):
-            nodata_of_band = None if lookup is None else lookup(band).nodata
-            for t, day in enumerate(days):
+        fills = [None if lookup is None else lookup(band).nodata for band in bands]
+        # Day by day, so that bands that share a file's blocks are read while those are at hand.
+        for t, day in enumerate(days):
+            for b, band in enumerate(bands):
                 assets = [s.bands[band] for s in by_day.get(day, ()) if band in s.bands]
                 if assets:
-                    planes.append((data[t, b], assets, nodata_of_band))
+                    planes.append((data[t, b], assets, fills[b]))
 
         def fill(plane: tuple[Pixels, list[BandAsset], float | None]) -> None:
             self._mosaic(*plane, target)
