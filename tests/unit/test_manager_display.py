@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -14,6 +16,7 @@ from openeo_gfmap.manager.display import (
     TerminalDisplay,
     duration,
     make_display,
+    render,
 )
 from openeo_gfmap.manager.lifecycle import JobStatus
 
@@ -65,6 +68,64 @@ def test_the_terminal_shows_a_table_in_place() -> None:
     text = output.getvalue()
     for part in ("4 of 8 done", "2 running", "180 received", "30.0 a minute", "about 8 min left"):
         assert part in text
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown_on(terminal: Terminal) -> TerminalDisplay:
+    console = Console(file=terminal, force_terminal=True, width=80, color_system=None)
+    return TerminalDisplay(console)
+
+
+def test_the_users_log_lines_go_above_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that was made before the table writes to the stream it was made with."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger, handler = logging.getLogger("openeo_gfmap.manager"), logging.StreamHandler()
+    logger.addHandler(handler)
+    try:
+        with shown_on(terminal):
+            assert handler.stream is sys.stderr is not terminal
+            logger.error("row 3 failed")
+        assert handler.stream is sys.stderr is terminal
+    finally:
+        logger.removeHandler(handler)
+    # On a line of its own: the cursor is moved to the table's beginning first.
+    assert "row 3 failed\n" in terminal.getvalue()
+
+
+def test_what_goes_to_a_file_still_goes_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, file = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", file)
+    with shown_on(terminal):
+        print("a callback says")
+    assert file.getvalue() == "a callback says\n"
+    assert "callback" not in terminal.getvalue()
+
+
+def test_the_table_is_readable_in_eighty_columns() -> None:
+    output = io.StringIO()
+    counts = dict.fromkeys(JobStatus, 1000)
+    message = "Trying again. cdse: OpenEoApiError: [503] " + "too long " * 20
+    progress = replace(HALF_WAY, counts=counts, samples=100_000, message=message)
+    Console(file=output, width=80).print(render(progress))
+    lines = output.getvalue().splitlines()
+    assert len(lines) <= 8
+    assert all(len(line) <= 80 for line in lines)
+    words = " ".join(output.getvalue().split())
+    assert all(f"1000 {status.value}" in words for status in JobStatus)
+
+
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_a_log_file_of_a_build_is_no_terminal(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    assert isinstance(make_display(), LogDisplay)
 
 
 def test_elsewhere_there_are_few_log_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -113,13 +115,24 @@ class Display(Protocol):
 
 
 class TerminalDisplay:
-    """A table that is redrawn in place."""
+    """A table that is redrawn in place; what is printed and logged meanwhile goes above it.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        The terminal; of what this process writes elsewhere nothing is touched.
+    """
 
     def __init__(self, console: Console):
         self._progress = Progress()
         self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=False
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=4,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
         )
+        self._borrowed: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def update(self, progress: Progress) -> None:
         """Show how the run stands."""
@@ -129,31 +142,49 @@ class TerminalDisplay:
         return render(self._progress)
 
     def __enter__(self) -> TerminalDisplay:
+        streams = {sys.stdout: "stdout", sys.stderr: "stderr"}
         self._live.start()
+        # The user's handlers keep the streams that they were made with: left alone, they would
+        # write into the table.
+        for handler in _stream_handlers():
+            if (name := streams.get(handler.stream)) is not None:
+                self._borrowed.append((handler, handler.setStream(getattr(sys, name))))
         return self
 
     def __exit__(self, *_: object) -> None:
+        for handler, stream in self._borrowed:
+            handler.setStream(stream)
+        self._borrowed.clear()
         self._live.stop()
+
+
+def _stream_handlers() -> Iterator[logging.StreamHandler[Any]]:
+    """Iterate over the handlers of all loggers that write to a stream, such as the terminal."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):  # some are mere placeholders
+            # Not the last resort of logging, which looks up the stream each time.
+            if isinstance(handler, logging.StreamHandler) and "stream" in vars(handler):
+                yield handler
 
 
 def render(progress: Progress) -> RenderableType:
     """Return the table of a moment."""
-    table = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=max(progress.jobs, 1), completed=progress.done, width=40)
-    table.add_row("jobs", bar, f"{progress.done} of {progress.jobs} done")
     states = Text("  ").join(
         Text(f"{progress.counts[status]} {status.value}", style=_STYLES.get(status, ""))
         for status in JobStatus
         if progress.counts.get(status)
     )
-    table.add_row("", states, "")
-    rate = progress.samples_per_minute
+    rate, left = progress.samples_per_minute, progress.seconds_left
+    table = Table.grid(padding=(0, 2))
+    table.add_row("jobs", bar, f"{progress.done} of {progress.jobs} done")
     table.add_row("samples", f"{progress.samples} received", f"{rate:.1f} a minute" if rate else "")
-    left = progress.seconds_left
     table.add_row(
         "time", duration(progress.seconds), f"about {duration(left)} left" if left else ""
     )
-    return Group(table, Text(progress.message, style="yellow")) if progress.message else table
+    message = Text(progress.message, style="yellow", overflow="ellipsis", no_wrap=True)
+    return Group(states, table, message) if progress.message else Group(states, table)
 
 
 class LogDisplay:
@@ -181,6 +212,8 @@ class LogDisplay:
 
 
 def make_display() -> Display:
-    """Return what fits the place: a table on a terminal, log lines in a file or a pipe."""
+    """Return what fits the place: a table on a terminal, log lines in a file, pipe or notebook."""
     console = Console(stderr=True)
-    return TerminalDisplay(console) if console.is_terminal else LogDisplay()
+    # Asked for itself, too: FORCE_COLOR lets rich take any file for a terminal.
+    is_terminal = console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
+    return TerminalDisplay(console) if is_terminal else LogDisplay()
