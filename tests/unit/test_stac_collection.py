@@ -214,8 +214,11 @@ def test_equal_ids_are_told_apart_and_old_items_go(tmp_path: Path) -> None:
     assert len(names) == 3
     ids = [json.loads((path.parent / "items" / name).read_text())["id"] for name in names]
     assert len(set(ids)) == 3 and "openEO_0.nc" in ids
+    foreign = path.parent / "items" / "of_somebody_else.json"
+    foreign.write_text("{}")
     written(tmp_path, [simple("only")])
-    assert [p.name for p in (path.parent / "items").iterdir()] == ["only.json"]
+    names = sorted(p.name for p in (path.parent / "items").iterdir())
+    assert names == ["of_somebody_else.json", "only.json"]
 
 
 def test_an_existing_collection_is_carried_over(tmp_path: Path) -> None:

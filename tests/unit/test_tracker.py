@@ -225,7 +225,9 @@ def test_a_tracker_that_cannot_be_trusted_is_refused_and_left_alone(
         assert path.read_bytes() == content
 
 
-def test_a_csv_changed_by_hand_is_kept_before_it_is_overwritten(tmp_path: Path) -> None:
+def test_a_csv_changed_by_hand_is_kept_before_it_is_overwritten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "t.csv"
     with Tracker(path, table()) as tracker:
         tracker.write_view(tracker.store.jobs())
@@ -235,6 +237,32 @@ def test_a_csv_changed_by_hand_is_kept_before_it_is_overwritten(tmp_path: Path) 
         tracker.write_view(tracker.store.jobs())
     (backup,) = tmp_path.glob("*.bak")
     assert backup.read_text() == edited
+    (told,) = caplog.records
+    assert "What it says of jobs is not read" in told.message and backup.name in told.message
+
+
+def test_who_removes_only_the_csv_is_told_how_to_start_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.csv"
+    with Tracker(path, table()) as tracker:
+        tracker.store.save(Job(1, JobStatus.FINISHED, "cdse", id="j"))
+        tracker.write_view(tracker.store.jobs())
+    path.unlink()
+    with Tracker(path, table()) as tracker:
+        assert tracker.store.jobs()[1].status is JobStatus.FINISHED
+    (told,) = caplog.records
+    assert "To start from nothing, remove both" in told.message
+
+
+def test_columns_of_the_table_that_the_manager_writes_itself_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    df = table().assign(id=["field-1", None, None], costs=None)
+    with Tracker(None, df) as tracker:
+        assert "id" not in tracker.store.columns()
+    (told,) = caplog.records
+    assert "columns id are not read" in told.message
 
 
 # -------------------------------------------------------------------------------------------- lock

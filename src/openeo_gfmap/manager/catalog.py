@@ -66,12 +66,27 @@ def write_collection(
         document = _self_contained({**item, "id": unique}, identifier, to_output)
         _replace(item_folder / name, document)
         builder.add(document, f"./items/{name}")
-    for stale in item_folder.glob("*.json"):
-        if safe_name(stale.stem, 200).casefold() not in written:
-            stale.unlink()
     path = folder / "collection.json"
+    before = _linked(path, item_folder)
     _replace(path, builder.build())
+    for item_path in before:
+        if item_path.stem.casefold() not in written:
+            item_path.unlink(missing_ok=True)
     return path
+
+
+def _linked(path: Path, item_folder: Path) -> list[Path]:
+    """Return the items in a folder that the collection as it stands links to.
+
+    Files that it does not know are somebody else's.
+    """
+    try:
+        links = json.loads(path.read_bytes())["links"]
+        hrefs = [str(link["href"]) for link in links if link.get("rel") == "item"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # there is none, or what is there is no collection
+    linked = [item_folder / Path(href).name for href in hrefs]
+    return [item_path for item_path in linked if item_path.is_file()]
 
 
 def _unique_id(wanted: str, row: int, written: set[str]) -> str:

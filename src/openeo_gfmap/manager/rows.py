@@ -19,7 +19,7 @@ from openeo_gfmap.manager.lifecycle import Job
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CONTRACT_COLUMNS", "merge", "pack", "row_of", "shown"]
+__all__ = ["CONTRACT_COLUMNS", "merge", "pack", "row_of", "shadowed", "shown"]
 
 #: The columns that the manager fills, in the order of the tracker.
 CONTRACT_COLUMNS = (
@@ -154,6 +154,12 @@ def records_of(df: pd.DataFrame) -> tuple[list[str], list[Record]]:
         }
         records.append(Record(pack(label, f"the label of row {label!r}"), cells))
     return kept, records
+
+
+def shadowed(df: pd.DataFrame) -> list[str]:
+    """Return the table's columns that hold something and have a name of the manager's own."""
+    ours = [name for name in CONTRACT_COLUMNS if name != "backend_name"]
+    return [name for name in ours if name in df.columns and bool(df[name].notna().any())]
 
 
 def merge(store: JobStore, df: pd.DataFrame) -> int:

@@ -21,7 +21,15 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager.job_store import JobStore, MemoryJobStore, Record, SqliteJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
-from openeo_gfmap.manager.rows import CONTRACT_COLUMNS, merge, pack, records_of, shown, text_of
+from openeo_gfmap.manager.rows import (
+    CONTRACT_COLUMNS,
+    merge,
+    pack,
+    records_of,
+    shadowed,
+    shown,
+    text_of,
+)
 from openeo_gfmap.manager.tracker_lock import TrackerLock
 
 if TYPE_CHECKING:
@@ -55,7 +63,7 @@ class Tracker:
         self.store: JobStore = MemoryJobStore()
         self._lock: TrackerLock | None = None
         if path is None:
-            merge(self.store, df)
+            self._merge(df)
             return
         if path.suffix in {".parquet", ".sqlite", ".json"}:
             raise InputError(f"the tracker {path} is written as CSV; name it {path.stem}.csv.")
@@ -68,12 +76,27 @@ class Tracker:
                 with self.store.transaction():
                     self.store.add(columns, rows)
                 _log.info("Took over %d jobs of %s.", len(rows), path)
-            added = merge(self.store, df)
-            _log.debug("%d rows of the table are new to the tracker.", added)
+            elif not path.exists() and self.store.columns():
+                _log.warning(
+                    "%s is not there, but %s.sqlite beside it remembers its jobs: it is written "
+                    "anew from that. To start from nothing, remove both.",
+                    path, path.name,
+                )  # fmt: skip
+            self._merge(df)
             self._keep_foreign_view()
         except BaseException:
             self.close()
             raise
+
+    def _merge(self, df: pd.DataFrame) -> None:
+        added = merge(self.store, df)
+        _log.debug("%d rows of the table are new to the tracker.", added)
+        if names := shadowed(df):
+            _log.warning(
+                "The table's columns %s are not read: the manager writes those itself. Rename "
+                "them if your callbacks need them.",
+                ", ".join(names),
+            )
 
     def write_view(self, jobs: Iterable[Job]) -> None:
         """Replace the CSV by the jobs as they stand."""
@@ -107,7 +130,11 @@ class Tracker:
             return
         backup = self.path.with_name(f"{self.path.name}.{digest[:8]}.bak")
         shutil.copy2(self.path, backup)
-        _log.warning("%s was not written by this tool; it is kept as %s.", self.path, backup.name)
+        _log.warning(
+            "%s is not as this tool left it. What it says of jobs is not read, since %s.sqlite "
+            "beside it remembers them; your version is kept as %s.",
+            self.path, self.path.name, backup.name,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Release store and lock."""
