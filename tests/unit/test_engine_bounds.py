@@ -11,7 +11,7 @@ import pytest
 from openeo_gfmap.local.engine import validate
 from openeo_gfmap.local.errors import OpenEOError
 from support.fake_source import FakeCatalog
-from support.graphs import Graph, callback, run
+from support.graphs import Graph, callback, load, run, utm_box
 
 
 def create(g: Graph) -> Any:
@@ -117,3 +117,49 @@ def test_geojson_may_be_as_large_as_the_request() -> None:
     g = Graph()
     ref = g.load_geojson(data={"type": "Polygon", "coordinates": [ring]})
     assert validate(g.result(ref), catalog=FakeCatalog()) == []
+
+
+PLACE = utm_box(500000, 5600000, 1000, 1000)
+
+
+def chunks(value: int) -> list[dict[str, Any]]:
+    return [{"dimension": d, "unit": "px", "value": value} for d in ("x", "y")]
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "told"),
+    [
+        (
+            lambda g: load(g, ["B02"], {"west": 0, "south": 45, "east": 15, "north": 55}),
+            "ProcessGraphComplexity",
+            "more than 10,000,000,000 together",
+        ),
+        (
+            lambda g: g.resample_spatial(data=load(g, ["B02"], PLACE), resolution=1e-6),
+            "ProcessGraphComplexity",
+            "pixels of 1e-06 in EPSG:32631",
+        ),
+        (
+            lambda g: g.mask_scl_dilation(data=load(g, ["SCL"], PLACE), kernel2_size=10**7),
+            "ProcessParameterInvalid",
+            "is 10000000; give 0 to 1001 pixels",
+        ),
+        (
+            lambda g: g.apply_neighborhood(
+                data=load(g, ["B02"], PLACE),
+                process=callback(
+                    "run_udf", data={"from_parameter": "data"}, udf="", runtime="Python"
+                ),
+                size=chunks(256),
+                overlap=chunks(10**8),
+            ),
+            "ProcessParameterInvalid",
+            "is 100000000 pixels; give 1024 at most",
+        ),
+    ],
+)
+def test_too_many_pixels_are_refused(make: Any, code: str, told: str) -> None:
+    g = Graph()
+    (error,) = validate(g.result(make(g)), catalog=FakeCatalog())
+    assert (error.code, error.node in g.nodes) == (code, True)
+    assert told in error.message

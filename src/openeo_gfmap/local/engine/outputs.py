@@ -27,6 +27,9 @@ from .writers import write_geotiff, write_netcdf
 
 __all__ = ["Output", "make_output"]
 
+# Of one file: about what a country has at 10 m.
+_MOST_PIXELS = 10_000_000_000
+
 # Pixels: features in one square of this size mostly share the blocks of the files.
 _NEAR = 512
 
@@ -75,11 +78,22 @@ def make_output(plan: Plan, out_dir: Path, memory: int) -> Output:
             "FormatUnsuitable",
             f"Format {format!r} cannot hold a raster data cube; use NetCDF or GTiff, or reduce it "
             "with aggregate_spatial.",
+            node=plan.result,
         )
     if options.get("sample_by_feature") and meta.features is not None:
         names = _feature_names(meta.features, options.get("feature_id_property"), prefix)
         return FeatureFiles(plan, meta, out_dir, raster_format, names)
-    return DenseFile(plan, meta, out_dir, raster_format, _safe(prefix), memory)
+    output = DenseFile(plan, meta, out_dir, raster_format, _safe(prefix), memory)
+    rows, columns = output.box.shape
+    if rows * columns > _MOST_PIXELS:
+        raise OpenEOError(
+            "ProcessGraphComplexity",
+            f"The result would have {columns:,} x {rows:,} pixels of {meta.grid.resolution:g} in "
+            f"{meta.grid.crs}, more than {_MOST_PIXELS:,} together. Take a smaller extent, larger "
+            "pixels, or several jobs.",
+            node=plan.result,
+        )
+    return output
 
 
 @dataclass

@@ -19,6 +19,8 @@ from .merge import same_grid
 
 SclValues = Annotated[Any, Schema({"type": "array", "items": {"type": "integer"}})]
 
+# Pixels: each window is read with half of it on all sides.
+_MOST_KERNEL = 1001
 _MASK_LABEL = "SCL_DILATED_MASK"
 
 
@@ -167,8 +169,8 @@ def _scl_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
     _scl_band(call)
     for name in ("kernel1_size", "kernel2_size", "erosion_kernel_size"):
-        if (call.args[name] or 0) < 0:
-            raise call.invalid(name, f"must not be negative, got {call.args[name]}")
+        if not 0 <= (call.args[name] or 0) <= _MOST_KERNEL:
+            raise call.invalid(name, f"is {call.args[name]}; give 0 to {_MOST_KERNEL} pixels")
     return meta.patch(margin=meta.margin + _scl_margin(call))
 
 

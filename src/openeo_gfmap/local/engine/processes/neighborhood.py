@@ -31,6 +31,10 @@ Chunks = Annotated[
 ]
 
 
+# Pixels: every chunk is read and handed over with this much around it.
+_MOST_OVERLAP = 1024
+
+
 @dataclass(frozen=True)
 class _Chunking:
     """Sizes and overlaps in pixels; None is all of a dimension."""
@@ -67,9 +71,10 @@ def _chunking(call: Call) -> _Chunking:
         dimension, value = _entry(call, "overlap", entry, meta)
         if dimension == "t":
             raise call.invalid("overlap", "can be in x and y only")
-        found[f"overlap_{dimension}"] = (
-            0 if value is None else _pixels(call, "overlap", entry, meta)
-        )
+        pixels = 0 if value is None else _pixels(call, "overlap", entry, meta)
+        if pixels > _MOST_OVERLAP:
+            raise call.invalid("overlap", f"is {pixels} pixels; give {_MOST_OVERLAP} at most")
+        found[f"overlap_{dimension}"] = pixels
     return _Chunking(**found)
 
 
