@@ -107,10 +107,19 @@ def test_a_back_end_that_cannot_start_a_job_is_not_asked_for_ever(
     with caplog.at_level(logging.WARNING, "openeo_gfmap.manager"):
         counts = manager(tmp_path, backend).run_jobs(table(4), start_job)
     assert counts == {"start_failed": 1, "finished": 3}
-    assert backend.scripts["job 0"].start_failures == 99 - QUICK.creation_attempts - 1
+    assert backend.scripts["job 0"].start_failures == 99 - 6
     told = [record.message for record in caplog.records]
     assert sum("not started" in message for message in told) == 3
     assert sum("refused to start" in message for message in told) == 1
+
+
+def test_who_waits_for_jobs_that_are_not_made_is_told_why(
+    tmp_path: Path, backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.default.creation_status = 500
+    assert manager(tmp_path, backend).run_jobs(table(1), start_job) == {"start_failed": 1}
+    told = [record.message for record in caplog.records if "no job yet" in record.message]
+    assert len(told) == 1 and "[500]" in told[0]
 
 
 def test_a_store_of_files_that_is_away_for_a_while_costs_no_job(

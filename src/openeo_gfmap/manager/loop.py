@@ -137,7 +137,7 @@ class Loop:
         """What a user who stopped the run should know."""
         remote = [job for job in self._jobs if job.status in life.ACTIVE and job.id]
         there = ", ".join(sorted({str(job.backend) for job in remote}))
-        still = f" {len(remote)} jobs go on on {there}." if remote else ""
+        still = f" Jobs that go on on {there}: {len(remote)}." if remote else ""
         return f"Stopped as you asked; nothing is lost.{still} Run the same again to resume."
 
     def stop(self) -> None:

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Task", "Worker"]
 
-_MALFORMED_TRIES = 5  # of a document that is there but makes no sense
+#: How often the same is asked of a back-end that answers, but with faults or what makes no sense.
+_FAULTY_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,12 @@ class Worker:
                 )
             except RAISED as error:
                 self._notice(error, task, connection)
+                again = is_transient(error) and job.attempts < self._options.creation_attempts
+                if (attempt.lost or again) and job.attempts == 1:
+                    _log.warning("Row %d: no job yet: %s. Trying again.", job.row, one_line(error))
                 if attempt.lost:
                     return life.AnswerLost(one_line(error))
-                if is_transient(error) and job.attempts < self._options.creation_attempts:
+                if again:
                     return life.NotMade(one_line(error))
                 _log.debug("start_job for row %d raised:\n%s", job.row, traceback.format_exc())
                 return life.CreationFailed(f"start_job raised {one_line(error)}", id=attempt.job_id)
@@ -219,7 +223,7 @@ class Worker:
         if not isinstance(error, OpenEoApiPlainError):
             return self._unreachable(error, task, job.connection)
         # A fault that comes again and again does not pass; no more room may take days to.
-        lasting = is_fault(error) and task.tries >= self._options.creation_attempts
+        lasting = is_fault(error) and task.tries >= _FAULTY_TRIES
         if lasting or not is_transient(error):
             return life.StartFailed(f"the back-end refused to start it: {one_line(error)}")
         if not task.tries:
@@ -274,7 +278,7 @@ class Worker:
             return life.Unreachable(str(error), outage=False)
         if is_gone(error):
             return life.Vanished(f"the results are no longer there: {one_line(error)}")
-        if not is_transient(error) and task.tries >= _MALFORMED_TRIES:
+        if not is_transient(error) and task.tries >= _FAULTY_TRIES:
             return life.FetchFailed(f"the results cannot be read: {one_line(error)}")
         return self._unreachable(error, task, job.connection)
 

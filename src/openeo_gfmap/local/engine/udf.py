@@ -7,8 +7,9 @@ A UDF is a module with one of these entry points::
     apply_udf_data(udf_data: openeo.udf.UdfData) -> UdfData
 
 It sees the cube's dimensions in the order t, bands, y, x, with cell centres, datetimes and band
-names as coordinates, and may change the values, their type, the bands, the dates, and the pixel
-grid. Its code runs with the rights of this process; it is the user's own machine.
+names as coordinates, and may change the values, their type, the bands and the dates. It must keep
+the pixels: a result on others is refused where the window is put together. Its code runs with the
+rights of this process; it is the user's own machine.
 """
 
 from __future__ import annotations
