@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pystac
 
@@ -14,13 +16,60 @@ from openeo_gfmap.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RAISED", "PathGenerator", "PostJobAction", "StartJob"]
+__all__ = ["RAISED", "PathGenerator", "PostJobAction", "StartJob", "TookTooLong", "within"]
 
 #: What a user's callback can raise: anything. A callback that wants to exit fails its own job; the
 #: exit would end nothing but the thread it runs in.
 RAISED = (Exception, SystemExit)
 
 _Parameter = inspect.Parameter
+_T = TypeVar("_T")
+
+
+class TookTooLong(TimeoutError):
+    """A callback did not return within its time limit."""
+
+
+def within(seconds: float | None, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+    """Call a function and wait for it, but not for ever.
+
+    A thread cannot be ended from outside, so the call is made in one of its own, which is left
+    behind when its time is over; what it returns later is not used. The caller's locks are the
+    caller's, so a call that hangs holds none of them.
+
+    Parameters
+    ----------
+    seconds : float or None
+        Most seconds to wait; None calls the function here.
+    function : callable
+        Called with the other arguments.
+
+    Raises
+    ------
+    TookTooLong
+        When the time is over.
+    Exception
+        What the function raises.
+    """
+    if seconds is None:
+        return function(*args, **kwargs)
+    call: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            call.set_exception(error)
+        else:
+            call.set_result(result)
+
+    threading.Thread(target=run, name="gfmap-callback", daemon=True).start()
+    if not wait([call], timeout=seconds).done:
+        raise TookTooLong(
+            f"it did not return within {seconds:g} seconds; if it needs longer, raise "
+            "ManagerOptions.action_seconds"
+        )
+    return call.result()
 
 
 def _parameters(function: Callable[..., Any], name: str) -> list[_Parameter]:

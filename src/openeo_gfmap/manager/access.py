@@ -1,0 +1,209 @@
+"""Requests of the manager's own: with time limits, without naps, on a token that holds.
+
+The openEO client waits up to 20 minutes for an answer, retries by itself while its thread sleeps,
+and renews an expired token once in each thread that finds it expired. All that is right for a
+person with one request, and wrong for threads that see a thousand jobs through. So `attend` mounts
+an adapter on the connection's session, which is how requests is meant to be extended. It acts in
+`managed` blocks only: what the user does with the connection elsewhere is as always.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import requests
+from openeo.rest.connection import Connection
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from openeo_gfmap.manager import _log
+from openeo_gfmap.manager.answers import one_line
+from openeo_gfmap.manager.callbacks import RAISED
+from openeo_gfmap.manager.options import ManagerOptions
+
+__all__ = ["AccessRefused", "Heard", "attend", "managed", "retry_after"]
+
+_LONGEST_WAIT: Final = 3600.0  # s; a Retry-After of more is a mistake, or a matter of people
+_RENEWAL_REST: Final = 30.0  # s after a renewal that failed, before the next
+_CONNECTIONS: Final = 64  # kept open to one host; more than there are threads
+#: What openEO, and the back-ends in use, call a token that no longer holds.
+_TOKEN_CODES: Final = frozenset({"TokenInvalid", "TokenExpired", "AuthenticationRequired"})
+
+
+class AccessRefused(requests.RequestException):
+    """The token has expired and there is no other; who may log in has to."""
+
+
+@dataclass
+class Heard:
+    """What answers said beside their content.
+
+    Attributes
+    ----------
+    retry_after
+        Seconds that the last answer asked to wait; None when it did not.
+    """
+
+    retry_after: float | None = None
+
+
+_here = threading.local()
+
+
+@contextmanager
+def managed() -> Iterator[Heard]:
+    """Make the requests of this thread in the block the manager's own."""
+    before: Heard | None = getattr(_here, "heard", None)
+    _here.heard = heard = Heard()
+    try:
+        yield heard
+    finally:
+        _here.heard = before
+
+
+def attend(
+    connection: Connection,
+    options: ManagerOptions,
+    renew: Callable[[], Connection] | None = None,
+) -> None:
+    """Let the connection keep to `managed`; calling it again changes nothing.
+
+    Parameters
+    ----------
+    connection : openeo.Connection
+        Its session gets adapters.
+    options : ManagerOptions
+        Says how long to wait for answers.
+    renew : callable, optional
+        Gives a new connection, whose token is taken over, when the client cannot renew the old one.
+    """
+    token = _Token(connection, renew)
+    for prefix in ("https://", "http://"):
+        inner = connection.session.get_adapter(prefix)
+        if not isinstance(inner, _ManagedAdapter):
+            connection.session.mount(prefix, _ManagedAdapter(inner, token, options))
+
+
+class _Token:
+    """The connection's access token, renewed by one thread for all."""
+
+    def __init__(self, connection: Connection, renew: Callable[[], Connection] | None):
+        self._connection = connection
+        self._renew = renew
+        self._lock = threading.Lock()
+        self._rests_until = 0.0
+
+    def renewed(self, request: requests.PreparedRequest) -> bool:
+        """Give a request a token that is newer than the one it was refused with, if there is."""
+        refused = request.headers.get("Authorization")
+        with self._lock:
+            if self._put(request) == refused and time.monotonic() >= self._rests_until:
+                self._obtain()
+            newer = self._put(request) != refused
+            if not newer:
+                self._rests_until = time.monotonic() + _RENEWAL_REST
+            return newer
+
+    def _put(self, request: requests.PreparedRequest) -> str | None:
+        if self._connection.auth is not None:
+            self._connection.auth(request)
+        return request.headers.get("Authorization")
+
+    def _obtain(self) -> None:
+        if self._connection.try_access_token_refresh(reason="it was refused") or not self._renew:
+            return
+        try:
+            self._connection.auth = self._renew().auth
+        except RAISED as error:
+            _log.warning("Logging in anew failed: %s", one_line(error))
+
+
+class _ManagedAdapter(BaseAdapter):
+    """Sends requests as the adapter it wraps does, and the manager's own ones as told above."""
+
+    def __init__(self, inner: BaseAdapter, token: _Token, options: ManagerOptions):
+        super().__init__()
+        self._inner = inner
+        self._token = token
+        self._options = options
+        # Other adapters are somebody's own, with reasons that are not ours to undo.
+        self._plain = (
+            HTTPAdapter(pool_maxsize=_CONNECTIONS) if type(inner) is HTTPAdapter else inner
+        )
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        heard: Heard | None = getattr(_here, "heard", None)
+        if heard is None:
+            return self._inner.send(request, *args, **kwargs)
+        kwargs["timeout"] = self._timeout(request)
+        response = self._plain.send(request, *args, **kwargs)
+        if _token_refused(response) and self._token.renewed(request):
+            response.close()
+            response = self._plain.send(request, *args, **kwargs)
+        if _token_refused(response):
+            raise AccessRefused(
+                f"{request.url} refuses the access token, and there is none that it takes: "
+                f"{response.text[:200]!r}. Log in anew.",
+                request=request,
+                response=response,
+            )
+        heard.retry_after = retry_after(response.headers)
+        return response
+
+    def _timeout(self, request: requests.PreparedRequest) -> tuple[float, float]:
+        works = request.method not in ("GET", "HEAD")
+        seconds = self._options.work_seconds if works else self._options.answer_seconds
+        return self._options.connect_seconds, seconds
+
+    def close(self) -> None:
+        self._inner.close()
+        self._plain.close()
+
+
+def _token_refused(response: requests.Response) -> bool:
+    """Tell whether a back-end refuses the token; 403 can mean other things."""
+    sent = response.request.headers.get("Authorization", "")
+    if response.status_code not in (401, 403) or not str(sent).startswith("Bearer "):
+        return False
+    if response.status_code == 401:
+        return True
+    try:
+        return response.json().get("code") in _TOKEN_CODES
+    except (ValueError, AttributeError):
+        return False
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how long an answer asks to wait; None when it does not, or makes no sense.
+
+    Parameters
+    ----------
+    headers : mapping of str to str
+        ``Retry-After`` is in seconds or an HTTP date. A date is read by the clock of the server
+        (``Date``): ours may differ, or have been set meanwhile.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return min(float(value), _LONGEST_WAIT)
+    moment = _moment(value)
+    if moment is None:
+        return None
+    now = _moment(headers.get("Date", "")) or datetime.now(UTC)
+    return min(max((moment - now).total_seconds(), 0.0), _LONGEST_WAIT)
+
+
+def _moment(text: str) -> datetime | None:
+    """Return what an HTTP date means."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
