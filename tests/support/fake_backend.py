@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import openeo
 
@@ -48,6 +48,8 @@ class Script:
         So many downloads of each file find their address expired.
     with_checksums
         Results say size and checksum.
+    key_of
+        Names of the assets in the results, where they are not those of the files.
     overrides
         Fields of the job's description; None values are sent as null.
     logs
@@ -65,6 +67,7 @@ class Script:
     corrupt_downloads: int = 0
     expire_downloads: int = 0
     with_checksums: bool = True
+    key_of: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     logs: tuple[Mapping[str, Any], ...] = ()
 
@@ -76,11 +79,14 @@ class FakeJob:
     script: Script
     created: str
     started: int = 0
+    stopped: bool = False
     looks: int = 0
     downloads: Counter[str] = field(default_factory=Counter)
 
     @property
     def status(self) -> str:
+        if self.stopped:
+            return "canceled"
         if not self.started:
             return "created"
         return self.script.states[min(self.looks, len(self.script.states)) - 1 if self.looks else 0]
@@ -105,6 +111,12 @@ class FakeBackend:
         Results name their files in items only.
     outage
         While true, every request is answered with 503.
+    public_url
+        Address that answers name, when there is something before the server.
+    guarded
+        Requests need a token that was given out and not taken back.
+    tokens_given
+        How many tokens were given out.
     """
 
     def __init__(self) -> None:
@@ -118,15 +130,28 @@ class FakeBackend:
         self.assets_in_items = False
         self.page = 2  # small, so that every list is paged
         self.url = ""
+        self.public_url = ""
+        self.guarded = False
+        self.tokens_given = 0
+        self._tokens: set[str] = set()
         self.port = 0  # who still talks to a server on another one is cut off
         self.lock = threading.Lock()
 
     def script(self, title: str | None) -> Script:
         return self.scripts.get(str(title), self.default)
 
+    @property
+    def base(self) -> str:
+        """The address that answers name."""
+        return self.public_url or self.url
+
     def created(self) -> dict[str, int]:
         """Return how many jobs of each title exist."""
         return dict(Counter(str(job.document.get("title")) for job in self.jobs.values()))
+
+    def graphs(self) -> Counter[str]:
+        """Return how many jobs of each process graph exist, by its digest."""
+        return Counter(graph_digest(job.document) for job in self.jobs.values())
 
     def started(self) -> dict[str, int]:
         """Return how often jobs of each title were started."""
@@ -136,9 +161,30 @@ class FakeBackend:
         return dict(counts)
 
     def connection(self) -> openeo.Connection:
-        connection = openeo.connect(self.url)
+        connection = openeo.connect(self.base)
         connection.authenticate_basic("user", "secret")
         return connection
+
+    def new_token(self) -> str:
+        with self.lock:
+            self.tokens_given += 1
+            token = f"token-{self.tokens_given}"
+            self._tokens.add(token)
+        return token
+
+    def expire_tokens(self) -> None:
+        """Take back all tokens that were given out."""
+        with self.lock:
+            self._tokens.clear()
+
+    def admits(self, authorization: str) -> bool:
+        return not self.guarded or authorization.rpartition("/")[2] in self._tokens
+
+
+def graph_digest(document: Mapping[str, Any]) -> str:
+    """Return a digest of the process graph of a job's description."""
+    graph = document.get("process", {}).get("process_graph")
+    return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -207,13 +253,24 @@ class _Handler(BaseHTTPRequestHandler):
             state.requests[f"{self.command} /{shape}"] += 1
         if state.outage:
             return self._error(503, "Maintenance")
+        if parts[:1] in (["jobs"], ["files"]) and not state.admits(
+            self.headers.get("Authorization", "")
+        ):
+            return self._error(403, "TokenInvalid", "Authorization token has expired.")
         match (self.command, *parts):
             case ("GET",):
                 self._json(_capabilities())
             case ("GET", ".well-known", "openeo"):
-                self._json({"versions": [{"url": state.url, "api_version": "1.2.0"}]})
+                self._json({"versions": [{"url": state.base, "api_version": "1.2.0"}]})
             case ("GET", "credentials", "basic"):
-                self._json({"access_token": "token"})
+                self._json({"access_token": state.new_token()})
+            case ("GET", "credentials", "oidc"):
+                self._json({"providers": [_provider(state.base)]})
+            case ("GET", ".well-known", "openid-configuration"):
+                self._json({"issuer": state.base, "token_endpoint": f"{state.base}/token"})
+            case ("POST", "token"):
+                answer = {"token_type": "Bearer", "access_token": state.new_token()}
+                self._json({**answer, "refresh_token": "refresh"})
             case ("GET", "jobs"):
                 self._list()
             case ("POST", "jobs"):
@@ -221,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
             case (_, "jobs", identifier, *rest) if identifier in state.jobs:
                 self._job(state.jobs[identifier], rest)
             case ("GET", "files", identifier, name):
-                self._file(state.jobs[identifier], name)
+                self._file(state.jobs[identifier], unquote(name))
             case ("GET", "expired", *_):
                 self._error(403, "Expired")
             case _:
@@ -234,12 +291,16 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.state
         query = parse_qs(urlsplit(self.path).query)
         offset = int(query.get("offset", ["0"])[0])
+        size = min(state.page, int(query.get("limit", [str(state.page)])[0]))
         with state.lock:
-            jobs = list(state.jobs.values())[::-1]
-        page = [_brief(job, state.describe_in_list) for job in jobs[offset : offset + state.page]]
+            jobs = list(state.jobs.values())[::-1][offset:]
+            for job in jobs[:size]:
+                job.looks += bool(job.started)
+        page = [_brief(job, state.describe_in_list) for job in jobs[:size]]
         links = []
-        if offset + state.page < len(jobs):
-            links = [{"rel": "next", "href": f"{state.url}/jobs?offset={offset + state.page}"}]
+        if size < len(jobs):
+            address = f"{state.base}/jobs?offset={offset + size}&limit={size}"
+            links = [{"rel": "next", "href": address}]
         self._json({"jobs": page, "links": links})
 
     def _create(self, document: dict[str, Any]) -> None:
@@ -259,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
             {},
             201,
             OpenEO_Identifier=identifier,
-            Location=f"{state.url}/jobs/{identifier}",
+            Location=f"{state.base}/jobs/{identifier}",
         )
 
     def _job(self, job: FakeJob, rest: list[str]) -> None:
@@ -277,34 +338,50 @@ class _Handler(BaseHTTPRequestHandler):
                     active = sum(each.active for each in self.state.jobs.values())
                     self.state.most_active = max(self.state.most_active, active)
                 self._json({}, 202)
+            case ("DELETE", "results"):
+                job.stopped = True
+                self.send_response(204)
+                self.end_headers()
             case ("GET", "results"):
                 self._json(self._results(job))
-            case ("GET", "results", "items", name):
+            case ("GET", "results", "items", quoted):
+                name = unquote(quoted)
                 document = self._results(job, in_items=False)
                 self._json({"type": "Feature", "id": name, "assets": {
                     name: document["assets"][name]}})  # fmt: skip
             case ("GET", "logs"):
-                self._json({"level": "debug", "logs": list(job.script.logs), "links": []})
+                self._logs(job)
             case _:
                 self._error(404, "NotFound")
+
+    def _logs(self, job: FakeJob) -> None:
+        """Answer with a page of two entries."""
+        offset = int(parse_qs(urlsplit(self.path).query).get("offset", ["0"])[0])
+        entries = list(job.script.logs)[offset:]
+        links = []
+        if len(entries) > 2:
+            # Relative, as the standard allows.
+            links = [{"rel": "next", "href": f"logs?offset={offset + 2}"}]
+        self._json({"level": "debug", "logs": entries[:2], "links": links})
 
     def _results(self, job: FakeJob, in_items: bool | None = None) -> dict[str, Any]:
         assets: dict[str, Any] = {}
         in_items = self.state.assets_in_items if in_items is None else in_items
-        items = f"{self.state.url}/jobs/{job.id}/results/items"
+        items = f"{self.state.base}/jobs/{job.id}/results/items"
         for name, body in job.script.assets.items():
+            key = job.script.key_of.get(name, name)
             expired = job.downloads[f"expired {name}"] < job.script.expire_downloads
             job.downloads[f"expired {name}"] += 1
             folder = "expired" if expired else "files"
-            assets[name] = {
-                "href": f"{self.state.url}/{folder}/{job.id}/{name}",
+            assets[key] = {
+                "href": f"{self.state.base}/{folder}/{job.id}/{quote(name, safe='')}",
                 "type": "application/x-netcdf",
                 "roles": ["data"],
                 "title": name,
             }
             if job.script.with_checksums:
                 digest = hashlib.sha256(body).hexdigest()
-                assets[name] |= {"file:size": len(body), "file:checksum": f"1220{digest}"}
+                assets[key] |= {"file:size": len(body), "file:checksum": f"1220{digest}"}
         return {
             "type": "Collection",
             "stac_version": "1.0.0",
@@ -316,7 +393,9 @@ class _Handler(BaseHTTPRequestHandler):
                 "temporal": {"interval": [["2023-01-01T00:00:00Z", "2023-02-01T00:00:00Z"]]},
             },
             "assets": {} if in_items else assets,
-            "links": [{"rel": "item", "href": f"{items}/{name}"} for name in assets],
+            "links": [
+                {"rel": "item", "href": f"{items}/{quote(name, safe='')}"} for name in assets
+            ],
         }
 
     def _file(self, job: FakeJob, name: str) -> None:
@@ -360,9 +439,20 @@ def _brief(job: FakeJob, described: bool) -> dict[str, Any]:
     return document
 
 
+def _provider(url: str) -> dict[str, Any]:
+    return {
+        "id": "fake",
+        "issuer": url,
+        "title": "fake",
+        "scopes": ["openid"],
+        "default_clients": [{"id": "client", "grant_types": ["refresh_token"]}],
+    }
+
+
 def _capabilities() -> dict[str, Any]:
     paths = {
         "/credentials/basic": ["GET"],
+        "/credentials/oidc": ["GET"],
         "/jobs": ["GET", "POST"],
         "/jobs/{job_id}": ["GET", "DELETE"],
         "/jobs/{job_id}/results": ["GET", "POST", "DELETE"],
