@@ -18,7 +18,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from openeo_gfmap.errors import ResultIncomplete
-from openeo_gfmap.manager import results
+from openeo_gfmap.manager import formats, results
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.patches import patch_bytes
 
@@ -102,9 +102,9 @@ def test_assets_are_in_the_order_of_their_features(names: list[str], expected: l
 
 def test_a_real_file_opens(tmp_path: Path, shared_data: Path) -> None:
     for path in sorted((shared_data / "cdse_job").glob("openEO_*.nc")):
-        results.check_opens(path)
-    results.check_opens(shared_data / "cdse_job" / "points_cdse_sentinel2_l2a.parquet")
-    results.check_opens(shared_data / "cdse_job" / "points_cdse_sentinel2_l2a.json")
+        formats.check_opens(path)
+    formats.check_opens(shared_data / "cdse_job" / "points_cdse_sentinel2_l2a.parquet")
+    formats.check_opens(shared_data / "cdse_job" / "points_cdse_sentinel2_l2a.json")
 
 
 @pytest.mark.parametrize("libver", ["earliest", "v108", "latest"])
@@ -112,17 +112,17 @@ def test_every_version_of_hdf5_is_read_and_seen_when_cut(tmp_path: Path, libver:
     path = tmp_path / "a.nc"
     with h5py.File(path, "w", libver=libver) as file:
         file["x"] = np.arange(2000)
-    results.check_opens(path)
+    formats.check_opens(path)
     whole = path.read_bytes()
     for length in (len(whole) - 1, len(whole) // 2, 60, 20):
         path.write_bytes(whole[:length])
         with pytest.raises(ResultIncomplete, match=r"does not open as \.nc"):
-            results.check_opens(path)
+            formats.check_opens(path)
 
 
 def test_a_netcdf3_file_opens(tmp_path: Path) -> None:
     netCDF4.Dataset(tmp_path / "a.nc", "w", format="NETCDF3_CLASSIC").close()
-    results.check_opens(tmp_path / "a.nc")
+    formats.check_opens(tmp_path / "a.nc")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_netcdf3_file_opens(tmp_path: Path) -> None:
 def test_what_is_not_the_file_is_seen(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ResultIncomplete):
-        results.check_opens(tmp_path / name)
+        formats.check_opens(tmp_path / name)
 
 
 # --------------------------------------------------------------------------------------- downloads

@@ -27,7 +27,7 @@ from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED
 from openeo_gfmap.manager.options import ManagerOptions
 
-__all__ = ["AccessRefused", "Heard", "attend", "managed", "retry_after"]
+__all__ = ["AccessRefused", "Heard", "asked_to_wait", "attend", "managed", "retry_after"]
 
 _LONGEST_WAIT: Final = 3600.0  # s; a Retry-After of more is a mistake, or a matter of people
 _RENEWAL_REST: Final = 30.0  # s after a renewal that failed, before the next
@@ -65,6 +65,12 @@ def managed() -> Iterator[Heard]:
         yield heard
     finally:
         _here.heard = before
+
+
+def asked_to_wait() -> float:
+    """Return the seconds that the last answer in this `managed` block asked to wait, else 0."""
+    heard: Heard | None = getattr(_here, "heard", None)
+    return (heard.retry_after or 0.0) if heard else 0.0
 
 
 def attend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,32 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
-from openeo_gfmap.manager import _log, netcdf, results
+from openeo_gfmap.manager import _log, formats, netcdf, results
 from openeo_gfmap.manager.answers import one_line
-from openeo_gfmap.manager.callbacks import RAISED, PathGenerator
+from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
 from openeo_gfmap.manager.lifecycle import SavedFile
 from openeo_gfmap.stac.items import cube_item, item_id, service_item
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Fetcher"]
+__all__ = ["Arrival", "Fetcher"]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What came of a job.
+
+    Attributes
+    ----------
+    files
+        Files in place, in the order of their geometry indices.
+    missing
+        Which files cannot be had, and why; None when all are there.
+    """
+
+    files: tuple[SavedFile, ...]
+    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,8 @@ class Fetcher:
         How often a download that broke off is taken up again.
     wait
         Waits so many seconds, or until the run is to end at once.
+    seconds
+        Time limit of a call of the user's callback; None waits for ever.
     """
 
     output_dir: Path
@@ -63,11 +81,14 @@ class Fetcher:
     files_lock: AbstractContextManager[Any]
     attempts: int
     wait: Callable[[float], object]
+    seconds: float | None = None
 
-    def fetch(self, job: BatchJob, row: int, values: pd.Series[Any]) -> tuple[SavedFile, ...]:
-        """Bring all result files of a job in place, in the order of their geometry indices.
+    def fetch(self, job: BatchJob, row: int, values: pd.Series[Any]) -> Arrival:
+        """Bring the result files of a job in place.
 
-        Nothing gets its final name before all files have arrived and have a place of their own.
+        Nothing gets its final name before all files that can be had have arrived, and have a place
+        of their own. What has arrived waits in the staging folder when the rest has to be asked for
+        again later, also by another process.
 
         Parameters
         ----------
@@ -81,13 +102,15 @@ class Fetcher:
         Raises
         ------
         ResultIncomplete
-            When a file does not arrive whole, or has no safe place.
+            When there is no file, or one has no safe place.
+        results.Unavailable
+            When a file cannot be had now.
         """
         staging = self.output_dir / ".downloads" / results.safe_name(job.job_id)
         staging.mkdir(parents=True, exist_ok=True)
         try:
             document = _results(job)
-            arrived = self._download_all(job, document, staging)
+            arrived, missing = self._download_all(job, document, staging)
             with self.files_lock:
                 targets = self._targets(arrived, row, values)
                 # Described before they are moved: a file that does not open gets no final name.
@@ -97,38 +120,55 @@ class Fetcher:
                 ]
             for file, path in zip(arrived, targets, strict=True):
                 results.move(file.path, self.output_dir / path)
-        finally:
+        except ResultIncomplete:
             shutil.rmtree(staging, ignore_errors=True)
-        return tuple(
+            raise
+        shutil.rmtree(staging, ignore_errors=True)
+        files = tuple(
             SavedFile(path, file.size, file.checksum, item)
             for file, path, item in zip(arrived, targets, items, strict=True)
         )
+        return Arrival(files, _told(missing, len(files)))
 
     def _download_all(
         self, job: BatchJob, document: Mapping[str, Any], staging: Path
-    ) -> list[_Arrived]:
+    ) -> tuple[list[_Arrived], list[str]]:
+        """Return the files that arrived, and why others did not."""
         assets = _data_assets(document)
         if not assets:
             raise ResultIncomplete(f"job {job.job_id} finished without any file")
         arrived: list[_Arrived] = []
-        for index, key in results.asset_order(list(assets)):
-            path = staging / results.file_name(key, assets[key])
-            if any(path == other.path for other in arrived):
-                path = staging / f"{len(arrived)}_{path.name}"
+        missing: list[str] = []
+        taken: set[str] = set()
+        for position, (index, key) in enumerate(results.asset_order(list(assets))):
+            name = results.file_name(key, assets[key])
+            if name.casefold() in taken:
+                name = f"{position}_{name}"
+            taken.add(name.casefold())
+            path = staging / name
             try:
                 size, checksum = self._download(job, assets[key], path)
             except results.Expired:
-                assets = _data_assets(_results(job))  # has new addresses
-                if key not in assets:
-                    raise ResultIncomplete(f"{key} is no longer among the results") from None
+                assets = {**assets, **_data_assets(_results(job))}  # has new addresses
                 try:
                     size, checksum = self._download(job, assets[key], path)
-                except results.Expired as error:
-                    raise ResultIncomplete(f"{key} cannot be had: {error}") from error
+                except (results.Expired, ResultIncomplete) as error:
+                    missing.append(f"{key} cannot be had: {error}")
+                    continue
+            except ResultIncomplete as error:
+                missing.append(str(error))
+                continue
             arrived.append(_Arrived(key, index, path, size, checksum))
-        return arrived
+        if not arrived:
+            raise ResultIncomplete(str(_told(missing, 0)))
+        return arrived, missing
 
     def _download(self, job: BatchJob, asset: Mapping[str, Any], target: Path) -> tuple[int, str]:
+        if target.exists():
+            # It got this name when it had been checked; an earlier try ended before the others
+            # arrived.
+            with suppress(ResultIncomplete):
+                return results.check(target, asset)
         return results.download(
             job.connection, asset, target, attempts=self.attempts, wait=self.wait
         )
@@ -138,7 +178,9 @@ class Fetcher:
         targets: list[Path] = []
         for file in arrived:
             try:
-                wanted = self.path_generator(
+                wanted = within(
+                    self.seconds,
+                    self.path_generator,
                     root_folder=self.output_dir,
                     tmp_path=file.path,
                     geometry_index=file.index,
@@ -166,7 +208,7 @@ class Fetcher:
         connection: Connection, document: Mapping[str, Any], file: _Arrived, path: str
     ) -> dict[str, Any]:
         """Describe a file from itself, or else from what the back-end says of it."""
-        if results.is_hdf5(file.path):
+        if formats.is_hdf5(file.path):
             try:
                 cube = netcdf.describe(file.path)
             except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
@@ -175,6 +217,14 @@ class Fetcher:
                 return cube_item(item_id(path), path, cube)
         item = _item_of(connection, document, file.key)
         return service_item(item_id(path), path, document["assets"][file.key], item, document)
+
+
+def _told(missing: list[str], arrived: int) -> str | None:
+    """Return what to say of files that are missing: the first few, and how many."""
+    if not missing:
+        return None
+    shown = "; ".join(missing[:3]) + ("; …" if len(missing) > 3 else "")
+    return f"{len(missing)} of {len(missing) + arrived} files are missing: {shown}"
 
 
 def _results(job: BatchJob) -> Mapping[str, Any]:

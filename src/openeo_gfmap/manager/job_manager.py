@@ -24,7 +24,7 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager import _log, results
+from openeo_gfmap.manager import _log, access, results
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
 from openeo_gfmap.manager.catalog import existing_items, write_collection
@@ -300,6 +300,8 @@ class GFMAPJobManager:
     def _connect(self, name: str) -> Connection:
         provider, _ = self._backends[name]
         connection = provider if isinstance(provider, Connection) else provider()
+        renew = None if isinstance(provider, Connection) else provider
+        access.attend(connection, self._options, renew)
         mark_creations(connection)
         return connection
 

@@ -43,7 +43,7 @@ class ManagerOptions:
     """
 
     creation_attempts: int = 10
-    download_attempts: int = 5
+    download_attempts: int = 10
     request_threads: int = 8
     download_threads: int = 4
     settle: float = 30.0

@@ -8,8 +8,8 @@ synced to disk and renamed; so no broken file ever stands under a final name.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import random
 import re
 import threading
 import time
@@ -24,13 +24,14 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
+from openeo_gfmap.manager import access, formats
 from openeo_gfmap.manager.answers import is_transient, one_line
 
 __all__ = [
     "FILE_LOCK",
     "Claims",
     "asset_order",
-    "check_opens",
+    "check",
     "download",
     "move",
     "place",
@@ -44,6 +45,8 @@ FILE_LOCK = threading.RLock()
 
 _CHUNK = 1 << 16  # bytes; of a download that breaks off, the last unfinished chunk is lost
 _EXPIRED = frozenset({401, 403, 404, 410})  # what signed addresses answer when their time is over
+_PAST_THE_END = 416  # of the file: what has come is no beginning of it
+_LONGEST_PAUSE = 10.0  # s, between two attempts in one go
 _SHA256_MULTIHASH = "1220"
 
 
@@ -179,29 +182,44 @@ def download(
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     reason, answered = "", True
+    attempt = 0
     for attempt in range(attempts):
         if attempt:
-            wait(min(60.0, 0.25 * 2.0**attempt))
+            pause = max(_pause(attempt), access.asked_to_wait())
+            if pause > _LONGEST_PAUSE:
+                break  # others want the thread meanwhile
+            wait(pause)
         try:
             _receive(connection, str(asset["href"]), part)
-            size, checksum = _check(part, asset, target.suffix)
+            size, checksum = check(part, asset, target.suffix)
         except (requests.RequestException, OpenEoApiPlainError) as error:
             status = getattr(error, "http_status_code", None)
             if status in _EXPIRED:
-                raise Expired(str(error)) from error
-            if not is_transient(error):
-                raise ResultIncomplete(f"{target.name} cannot be had: {error}") from error
+                raise Expired(one_line(error)) from error
+            if status == _PAST_THE_END:
+                part.unlink(missing_ok=True)
+            elif not is_transient(error):
+                raise ResultIncomplete(f"{target.name} cannot be had: {one_line(error)}") from error
             reason, answered = one_line(error), isinstance(error, _BrokenOff)
         except ResultIncomplete as error:
             reason, answered = str(error), True
             part.unlink(missing_ok=True)  # what is there is wrong, not only short
+        except OSError:
+            part.unlink(missing_ok=True)  # a full disk needs the room for the tracker
+            raise
         else:
             _sync(part)
             part.replace(target)
             return size, checksum
     part.unlink(missing_ok=True)
-    failed = f"{target.name} did not arrive in {attempts} attempts; last: {reason}"
+    failed = f"{target.name} did not arrive in {attempt + 1} attempts; last: {reason}"
     raise ResultIncomplete(failed) if answered else Unavailable(failed)
+
+
+def _pause(attempt: int) -> float:
+    """Return how long to wait before an attempt, not the same for all threads."""
+    longest = min(_LONGEST_PAUSE, 0.1 * 2.0**attempt)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def _receive(connection: Connection, href: str, part: Path) -> None:
@@ -234,7 +252,15 @@ def _begins_at(response: requests.Response, offset: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
 
 
-def _check(part: Path, asset: Mapping[str, Any], suffix: str) -> tuple[int, str]:
+def check(part: Path, asset: Mapping[str, Any], suffix: str | None = None) -> tuple[int, str]:
+    """Return size and SHA-256 of a file that is what the back-end said, and opens.
+
+    Raises
+    ------
+    ResultIncomplete
+        When it is not.
+    """
+    suffix = part.suffix if suffix is None else suffix
     size, checksum = part.stat().st_size, sha256_of(part)
     promised = asset.get("file:size")
     if isinstance(promised, int) and size != promised:
@@ -245,71 +271,8 @@ def _check(part: Path, asset: Mapping[str, Any], suffix: str) -> tuple[int, str]
         expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
         if len(expected) == 64 and checksum != expected:
             raise ResultIncomplete(f"{part.stem} has another checksum than the back-end said")
-    check_opens(part, suffix)
+    formats.check_opens(part, suffix)
     return size, checksum
-
-
-def check_opens(path: Path, suffix: str | None = None) -> None:
-    """Check that a file is what its name says.
-
-    Raises
-    ------
-    ResultIncomplete
-        When it is empty, cut short, or of another kind (such as an error page).
-    """
-    suffix = (suffix or path.suffix).lower()
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not head:
-        raise ResultIncomplete(f"{path.name} is empty")
-    try:
-        if suffix in {".nc", ".h5", ".nc4"} and head[:3] != b"CDF":  # netCDF-3 begins with CDF
-            _check_hdf5(path)
-        elif suffix in {".tif", ".tiff"} and head[:4] not in _TIFF:
-            raise ValueError("no TIFF header")
-        elif suffix in {".json", ".geojson"}:
-            json.loads(path.read_bytes())
-        elif suffix in {".parquet", ".geoparquet"}:
-            _open_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ResultIncomplete(f"{path.name} does not open as {suffix}: {error}") from error
-
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
-def is_hdf5(path: Path) -> bool:
-    """Tell whether a file is HDF5, as netCDF-4 is."""
-    with path.open("rb") as file:
-        return file.read(len(_HDF5)) == _HDF5
-
-
-def _check_hdf5(path: Path) -> None:
-    """Check the header of an HDF5 file: it says where the file ends, in all its versions.
-
-    Without the HDF5 library, so that downloads need not wait while a user's callback has files
-    open. See "Format signature and superblock" in the HDF5 file format specification.
-    """
-    with path.open("rb") as file:
-        head = file.read(96)
-    if not head.startswith(_HDF5) or len(head) < 96:  # the smallest file is longer
-        raise ValueError("it does not begin as HDF5 files do")
-    version = head[8]
-    size_of_offsets = head[13] if version < 2 else head[9]
-    addresses = {0: 24, 1: 28}.get(version, 12)  # where they begin; base, another, end of file
-    end_at = addresses + 2 * size_of_offsets
-    end = int.from_bytes(head[end_at : end_at + size_of_offsets], "little")
-    if path.stat().st_size < end:
-        raise ValueError(f"it is cut short: {path.stat().st_size} of {end} bytes")
-
-
-def _open_parquet(path: Path) -> None:
-    import pyarrow.parquet  # noqa: PLC0415
-
-    pyarrow.parquet.read_metadata(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -23,7 +23,7 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
-from openeo_gfmap.manager import _log, results
+from openeo_gfmap.manager import _log, access, results
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.answers import (
     UNWELL,
@@ -34,7 +34,13 @@ from openeo_gfmap.manager.answers import (
     one_line,
     seconds_since,
 )
-from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
+from openeo_gfmap.manager.callbacks import (
+    RAISED,
+    PathGenerator,
+    PostJobAction,
+    StartJob,
+    within,
+)
 from openeo_gfmap.manager.fetcher import Fetcher
 from openeo_gfmap.manager.intent import find_job, intending
 from openeo_gfmap.manager.options import ManagerOptions
@@ -129,10 +135,15 @@ class Worker:
             self._files_lock,
             attempts=options.download_attempts,
             wait=wait,
+            seconds=options.action_seconds,
         )
 
     def perform(self, task: Task) -> life.Event:
         """Do what the task's action says; every outcome, good or bad, is an event."""
+        with access.managed():
+            return self._perform(task)
+
+    def _perform(self, task: Task) -> life.Event:
         match task.action:
             case life.Create():
                 return self._create(task, task.action.backend)
@@ -262,11 +273,14 @@ class Worker:
     def _fetch(self, task: Task) -> life.Event:
         job = self._batch_job(task)
         try:
-            return life.Fetched(self._fetcher.fetch(job, task.action.job.row, task.row))
+            arrival = self._fetcher.fetch(job, task.action.job.row, task.row)
         except ResultIncomplete as error:
             return life.FetchFailed(str(error))
         except (*UNWELL, results.Unavailable) as error:
             return self._not_fetched(error, task, job)
+        if arrival.missing is not None:
+            return life.FetchFailed(arrival.missing)
+        return life.Fetched(arrival.files)
 
     def _not_fetched(self, error: Exception, task: Task, job: BatchJob) -> life.Event:
         """Tell what may be had later from what is lost."""
@@ -318,7 +332,7 @@ class Worker:
         items = [pystac.Item.from_dict(self._absolute(file.item)) for file in task.files]
         if self._post_job_action is not None:
             with self._files_lock:
-                items = self._post_job_action(items, task.row)
+                items = within(self._options.action_seconds, self._post_job_action, items, task.row)
         return [self._catalogued(item) for item in items]
 
     def _absolute(self, item: Mapping[str, Any]) -> dict[str, Any]:
