@@ -86,7 +86,7 @@ def test_features_do_not_fit_into_raster_formats(fields: Path, format: str) -> N
 def test_a_raster_process_refuses_features(fields: Path, tmp_path: Path) -> None:
     g = Graph()
     ref: Any = g.ndvi(data=g.load_url(url=str(fields), format="Parquet"))
-    with pytest.raises(OpenEOError, match="must be a raster data cube") as caught:
+    with pytest.raises(OpenEOError, match="must be a data cube") as caught:
         run(g.result(ref), tmp_path)
     assert caught.value.node == ref["from_node"]
 

@@ -11,7 +11,14 @@ from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 
-__all__ = ["Array", "Cube", "align", "crop", "hide", "holds", "placed", "select"]
+__all__ = ["Array", "Cube", "align", "crop", "hide", "holds", "kind_of", "placed", "select"]
+
+_KINDS = {"t": "temporal", "bands": "bands", "y": "spatial", "x": "spatial"}
+
+
+def kind_of(dim: str, kinds: Mapping[str, str]) -> str:
+    """Return openEO's type of a dimension: what is noted, else what its name says."""
+    return kinds.get(dim) or _KINDS.get(dim, "other")
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,15 @@ class Cube:
         Dimension names in axis order. Raster cubes use ``("t", "bands", "y", "x")`` or a subset
         in that order; other dimensions stand between ``bands`` and ``y``.
     labels
-        Labels per non-spatial dimension: ``datetime64[ns]`` for ``t``, ``str`` for ``bands``.
+        Labels per non-spatial dimension: ``datetime64[ns]`` for temporal ones (texts where a user
+        named them so), ``str`` for ``bands``.
     geobox
         Pixel grid of ``y`` and ``x``: CRS, affine transform, shape. None without spatial axes.
     nodata
         Value of missing pixels in an integer array.
+    kinds
+        openEO types (``temporal``, ``bands``, ``other``) of dimensions whose names do not say it;
+        see :meth:`kind`.
     """
 
     data: np.ndarray[Any, Any]
@@ -42,14 +53,34 @@ class Cube:
     labels: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     geobox: GeoBox | None = None
     nodata: float | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def axis(self, dim: str) -> int:
         """Axis of a dimension; ValueError when the cube has no such dimension."""
         return self.dims.index(dim)
 
+    def kind(self, dim: str) -> str:
+        """Type of a dimension: ``spatial``, ``temporal``, ``bands`` or ``other``."""
+        return kind_of(dim, self.kinds)
+
+    def without(self, dim: str, data: np.ndarray[Any, Any], **changes: Any) -> Cube:
+        """Return a cube that has lost a dimension, around values that have lost its axis."""
+        return replace(
+            self,
+            data=data,
+            dims=tuple(d for d in self.dims if d != dim),
+            labels={d: v for d, v in self.labels.items() if d != dim},
+            kinds={d: v for d, v in self.kinds.items() if d != dim},
+            **changes,
+        )
+
     def with_data(self, data: np.ndarray[Any, Any], **changes: Any) -> Cube:
         """Return the same cube around other values."""
         return replace(self, data=data, **changes)
+
+    def relabelled(self, dim: str, labels: np.ndarray[Any, Any]) -> Cube:
+        """Return the same cube with other labels of a dimension."""
+        return replace(self, labels={**self.labels, dim: labels})
 
     def missing(self) -> np.ndarray[Any, Any]:
         """Boolean array, True where a pixel is missing."""

@@ -69,7 +69,7 @@ def make_output(plan: Plan, out_dir: Path, memory: int) -> Output:
         return ValueFile(plan, out_dir / f"{_safe(prefix)}.json")
     meta = plan.calls[plan.result].meta
     if isinstance(meta, TableMeta):
-        return TableFile(plan, meta, out_dir, format, _safe(prefix))
+        return TableFile(plan, _required(meta.features), out_dir, format, _safe(prefix))
     if not isinstance(meta, CubeMeta):
         return ValueFile(plan, out_dir / f"{_safe(prefix)}.json")
     raster_format = "netcdf" if format == "json" and plan.save is None else format

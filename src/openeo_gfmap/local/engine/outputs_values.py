@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .cube import Cube
 from .demands import Window
 from .features import Features
 from .grid import Extent
 from .plain_json import to_json
-from .plan import Plan, TableMeta
+from .plan import Plan
 from .result import ResultAsset
 from .vector import VectorCube
 from .writers import write_vector
 from .writers_common import atomic, finish
 from .writers_features import write_features
 
-__all__ = ["FeatureTable", "TableFile", "ValueFile", "join_rows"]
+__all__ = ["FeatureTable", "TableFile", "ValueFile", "join_rows", "row_of"]
 
 # Degrees: features this near mostly share the blocks of the files.
 _NEAR = 0.05
@@ -32,7 +34,7 @@ class TableFile:
     """One table of values per feature."""
 
     plan: Plan
-    meta: TableMeta
+    features: Features
     out_dir: Path
     format: str
     name: str
@@ -40,7 +42,7 @@ class TableFile:
 
     def windows(self) -> list[Window]:
         """Return a window per feature."""
-        shapes = self.meta.features
+        shapes = self.features
         windows = []
         for i in range(len(shapes)):
             shape = shapes.one(i)
@@ -49,9 +51,9 @@ class TableFile:
             windows.append(Window(i, None, shape.extent, i, shape, near))
         return sorted(windows, key=lambda w: (w.near or (), w.index))
 
-    def keep(self, window: Window, value: VectorCube) -> VectorCube:
+    def keep(self, window: Window, value: Cube) -> VectorCube:
         """One row."""
-        return value
+        return row_of(value, window.shape or self.features.one(window.index))
 
     def collect(self, window: Window, payload: VectorCube) -> list[str]:
         """Note the row."""
@@ -60,7 +62,7 @@ class TableFile:
 
     def finish(self) -> list[ResultAsset]:
         """Join the rows over all dates and write."""
-        table = join_rows([self.rows[i] for i in sorted(self.rows)], self.meta)
+        table = join_rows([self.rows[i] for i in sorted(self.rows)], self.features)
         suffix = {"parquet": ".parquet", "csv": ".csv", "netcdf": ".nc"}.get(self.format, ".json")
         return [write_vector(self.out_dir / f"{self.name}{suffix}", table, self.format)]
 
@@ -123,7 +125,28 @@ class FeatureTable:
         return [write_features(self.out_dir, self.name, self.features, self.format)]
 
 
-def join_rows(rows: Sequence[VectorCube], meta: TableMeta) -> VectorCube:
+def row_of(values: Cube, feature: Features) -> VectorCube:
+    """Return the values of one feature as a table of one row.
+
+    Tables have dates and bands; further dimensions become bands named ``<band>_<label>``.
+    """
+    wide = values.as_float()
+    extra = [d for d in wide.dims if d not in ("t", "bands")]
+    order = [d for d in ("t", "bands", *extra) if d in wide.dims]
+    data = np.transpose(wide.data, [wide.axis(d) for d in order]).astype(np.float64)
+    labels = {d: v for d, v in wide.labels.items() if d in ("t", "bands")}
+    if extra:
+        parts = [wide.labels[d].tolist() for d in order if d != "t"]
+        labels["bands"] = np.asarray(["_".join(map(str, names)) for names in product(*parts)])
+        dates = data.shape[:1] if "t" in labels else ()
+        data = data.reshape(*dates, len(labels["bands"]))
+    dims = ("geometry", *(d for d in ("t", "bands") if d in labels))
+    return VectorCube(
+        data[np.newaxis], dims, labels, feature.geometries, feature.crs, feature.properties
+    )
+
+
+def join_rows(rows: Sequence[VectorCube], features: Features) -> VectorCube:
     """Join tables of one feature each over the union of their dates, NaN where one has none."""
     first = rows[0]
     labels = dict(first.labels)
@@ -140,7 +163,7 @@ def join_rows(rows: Sequence[VectorCube], meta: TableMeta) -> VectorCube:
         data,
         first.dims,
         labels,
-        meta.features.geometries,
-        meta.features.crs,
-        meta.features.properties,
+        features.geometries,
+        features.crs,
+        features.properties,
     )

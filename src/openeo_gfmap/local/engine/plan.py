@@ -17,6 +17,7 @@ import numpy as np
 import shapely
 
 from ..errors import OpenEOError
+from .cube import kind_of
 from .demands import Demand, Interval, Window
 from .features import Features
 from .graph import Node
@@ -120,6 +121,11 @@ class CubeMeta:
         Context pixels around a window, all processes so far together (an estimate for memory).
     itemsize
         Bytes a value (an estimate for memory).
+    kinds
+        As :attr:`cube.Cube.kinds`.
+    labels
+        Labels of dimensions other than ``bands``, as far as they are known without reading:
+        temporal ones are datetime64[ns] or texts.
     """
 
     dims: tuple[str, ...]
@@ -134,6 +140,12 @@ class CubeMeta:
     block: int = 1
     margin: int = 0
     itemsize: int = 2
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def kind(self, dim: str) -> str:
+        """Type of a dimension: ``spatial``, ``temporal``, ``bands`` or ``other``."""
+        return kind_of(dim, self.kinds)
 
     def patch(self, **changes: Any) -> CubeMeta:
         """Return a copy with changes."""
@@ -141,13 +153,12 @@ class CubeMeta:
 
 
 @dataclass(frozen=True)
-class TableMeta:
-    """What is known of a vector cube: values per feature, computed feature by feature."""
+class TableMeta(CubeMeta):
+    """What is known of a vector cube: values per feature, computed feature by feature.
 
-    dims: tuple[str, ...]
-    bands: tuple[str, ...] | None
-    features: Features
-    periods: bool = False
+    Of one feature the values are a cube without x and y, so that all processes that do not look
+    at pixels work on them as on any cube. ``features`` are those that the rows stand for.
+    """
 
 
 @dataclass(frozen=True)
@@ -193,11 +204,24 @@ class Call:
         return self.refs[key.partition(":")[0]]
 
     def cube(self, name: str = "data") -> CubeMeta:
-        """Return the metadata of a raster cube argument."""
+        """Return the metadata of a cube argument: of a raster cube, or of values per feature."""
         value = self.args[name]
         if not isinstance(value, CubeMeta):
-            raise self.invalid(name, "must be a raster data cube")
+            raise self.invalid(name, "must be a data cube")
         return value
+
+    def raster(self, name: str = "data") -> CubeMeta:
+        """Return the metadata of a cube argument that must have pixels."""
+        meta = self.cube(name)
+        if "x" not in meta.dims or "y" not in meta.dims:
+            raise OpenEOError(
+                "DimensionMissing",
+                f"Node {self.node.id!r}: argument {name!r} of {self.process.id!r} must be a raster "
+                f"data cube; this one has no pixels any more, only {', '.join(meta.dims) or 'one'}"
+                f"{'' if meta.dims else ' value'} per feature.",
+                node=self.node.id,
+            )
+        return meta
 
     def invalid(self, name: str, problem: str) -> OpenEOError:
         """Return the error that an argument cannot be used."""

@@ -21,7 +21,6 @@ from .plan import (
     PlanContext,
     Rule,
     Scope,
-    TableMeta,
     Unknown,
     rule_of,
 )
@@ -149,7 +148,7 @@ class _Planner:
             meta: Any = call.cube(name)
         else:
             meta = rule.meta(call, context)
-        if isinstance(meta, CubeMeta | TableMeta):
+        if isinstance(meta, CubeMeta):
             self.metas[node.id] = meta
         else:
             self.constants[node.id] = meta
@@ -193,7 +192,7 @@ class _Planner:
         schema = parameter["schema"]
         if isinstance(schema, list) or schema.get("subtype") != "datacube":
             return
-        if value is None or isinstance(value, Unknown | CubeMeta | TableMeta | Features):
+        if value is None or isinstance(value, Unknown | CubeMeta | Features):
             return
         raise OpenEOError(
             "ProcessParameterInvalid",

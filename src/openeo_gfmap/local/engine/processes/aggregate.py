@@ -1,53 +1,43 @@
-"""Aggregation over time and over features."""
+"""Aggregation over time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
 from typing import Annotated, Any
 
 import numpy as np
 
 from ...errors import OpenEOError
-from ...stac_source import as_utc
+from ..axes import dates_of, label_array, temporal
 from ..callbacks import BoundCallback
-from ..cube import Array, Cube, placed
+from ..cube import Array, Cube
 from ..demands import Demand, Window
-from ..features import Features
-from ..grid import Extent
-from ..limits import confined
+from ..instants import parse_instant
 from ..periods import PERIODS, split_periods
-from ..plan import (
-    SOMEWHERE,
-    UNKNOWN_FEATURES,
-    Call,
-    CubeMeta,
-    PlanContext,
-    Rule,
-    TableMeta,
-)
-from ..registry import AnyValue, Callback, CubeData, Geometries, Schema, TableData, Text, process
-from ..vector import VectorCube
+from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..registry import AnyValue, Callback, CubeData, Schema, Text, process
 from .dimensions import along_axis, reduced
-from .filters import features_of
-from .labels import existing
 
 Intervals = Annotated[Any, Schema({"type": "array", "subtype": "temporal-intervals"})]
 Labels = Annotated[Any, Schema([{"type": "array"}, {"type": "null"}])]
 
+_CLOCK = re.compile(r"^([01]\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?Z?$")
 
-def _time_meta(call: Call) -> CubeMeta:
+
+def _time_meta(call: Call, labels: Sequence[Any] | None = None) -> CubeMeta:
+    """Return metadata with a computed time axis, whose labels may be known."""
     meta = call.cube()
-    existing(call, meta.patch(), "dimension") if call.args.get("dimension") else None
-    if "t" not in meta.dims:
-        raise OpenEOError(
-            "DimensionNotAvailable",
-            f"Node {call.node.id!r}: the cube has no time dimension; it has "
-            f"{', '.join(meta.dims)}.",
-            node=call.node.id,
-        )
-    return meta.patch(
-        time=f"{meta.time}/{call.node.id}", periods=True, itemsize=max(4, meta.itemsize)
-    )
+    dimension = temporal(call, meta)
+    known = {d: v for d, v in meta.labels.items() if d != dimension}
+    if labels is not None:
+        known[dimension] = tuple(labels)
+    meta = meta.patch(labels=known, itemsize=max(4, meta.itemsize))
+    if dimension != "t":
+        return meta
+    return meta.patch(time=f"{meta.time}/{call.node.id}", periods=True)
 
 
 def _period_meta(call: Call, context: PlanContext) -> CubeMeta:
@@ -68,7 +58,7 @@ def aggregate_temporal_period(
     dimension: Text = None,
     context: AnyValue = None,
     *,
-    env: Any = None,
+    env: Any,
 ) -> CubeData:
     """Aggregate the dates of each calendar period.
 
@@ -85,7 +75,7 @@ def aggregate_temporal_period(
     reducer
         Callback on data, the labeled array of a period's values, which gives one value.
     dimension
-        The time dimension, ``t``.
+        The time dimension; by default the only one there is.
     context
         Handed to the callback.
 
@@ -94,55 +84,117 @@ def aggregate_temporal_period(
     CubeData
         The cube with one date per period.
     """
-    interval = env.call.cube().interval if env is not None and env.call else (None, None)
+    meta = env.call.cube()
+    axis = temporal(env.call, meta)
+    interval = meta.interval if axis == "t" else (None, None)
     start, end = (
         None if v is None else np.datetime64(v.replace(tzinfo=None), "ns") for v in interval
     )
-    groups = split_periods(data.labels["t"], period, start=start, end=end)
+    times = dates_of(data, axis, env.call)
+    groups = split_periods(times, period, start=start, end=end)
     labels = np.asarray([label for label, _ in groups], dtype="datetime64[ns]")
-    return _aggregated(data, [index for _, index in groups], labels, reducer, context)
+    return _aggregated(data, axis, [index for _, index in groups], labels, reducer, context)
 
 
-def _aggregated(
-    cube: Cube, groups: list[Any], labels: Any, reducer: BoundCallback, context: Any
+def _aggregated(  # noqa: PLR0917  (two of everything that a reducer needs)
+    cube: Cube,
+    dimension: str,
+    groups: Sequence[np.ndarray[Any, Any]],
+    labels: np.ndarray[Any, Any],
+    reducer: BoundCallback,
+    context: Any,
 ) -> Cube:
-    source = along_axis(cube, "t")
-    times = cube.labels["t"]
+    source = along_axis(cube, dimension)
+    times = cube.labels[dimension]
     out = np.full((len(groups), *source.values.shape[1:]), np.nan, dtype=source.values.dtype)
     for i, index in enumerate(groups):
         if len(index):
             part = Array(source.values[index], times[index])
             out[i] = reduced(part, reducer, context)
-    values = np.moveaxis(out, 0, cube.axis("t"))
-    return Cube(values, cube.dims, {**cube.labels, "t": labels}, cube.geobox)
+    values = np.moveaxis(out, 0, cube.axis(dimension))
+    return cube.with_data(values, labels={**cube.labels, dimension: labels}, nodata=None)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """One interval of time, the end not included; or of the clock, for all days."""
+
+    start: Any
+    end: Any
+    clock: bool = False
+
+    def of(self, times: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return which times lie inside."""
+        if self.clock:
+            times = times - times.astype("datetime64[D]")
+            if self.start > self.end:  # over midnight
+                return np.asarray((times >= self.start) | (times < self.end))
+        inside = np.ones(len(times), dtype=bool)
+        if self.start is not None:
+            inside &= times >= self.start
+        if self.end is not None:
+            inside &= times < self.end
+        return inside
 
 
 def _temporal_meta(call: Call, context: PlanContext) -> CubeMeta:
-    _intervals(call)
-    return _time_meta(call)
+    return _time_meta(call, tuple(_labels(call, _spans(call))))
 
 
-def _intervals(call: Call) -> list[tuple[Any, Any]]:
+def _spans(call: Call) -> list[_Span]:
     intervals = call.args["intervals"]
     if not isinstance(intervals, list) or not intervals:
         raise call.invalid("intervals", f"must be a list of [start, end], got {intervals!r}")
-    found: list[tuple[Any, Any]] = []
-    for entry in intervals:
-        try:
-            start, end = (np.datetime64(as_utc(v).replace(tzinfo=None), "ns") for v in entry)
-        except (TypeError, ValueError, AttributeError):
-            raise call.invalid("intervals", f"has {entry!r}; expected [start, end]") from None
-        if start >= end:
-            raise OpenEOError(
-                "TemporalExtentEmpty",
-                f"Node {call.node.id!r}: the interval {entry!r} is empty.",
-                node=call.node.id,
-            )
-        found.append((start, end))
-    names = call.args.get("labels")
-    if names and len(names) != len(found):
-        raise call.invalid("labels", f"has {len(names)} labels for {len(found)} intervals")
-    return found
+    return [_span(call, entry) for entry in intervals]
+
+
+def _span(call: Call, entry: Any) -> _Span:
+    if not isinstance(entry, list | tuple) or len(entry) != 2:
+        raise call.invalid("intervals", f"has {entry!r}; expected [start, end]")
+    clocks = [isinstance(v, str) and _CLOCK.match(v) is not None for v in entry]
+    read = _clock if all(clocks) else _instant
+    try:
+        start, end = (None if v is None else read(v) for v in entry)
+    except ValueError:
+        raise call.invalid(
+            "intervals", f"has {entry!r}; expected two dates, two times of day, or null"
+        ) from None
+    if start is not None and end is not None and start >= end and not all(clocks):
+        raise OpenEOError(
+            "TemporalExtentEmpty",
+            f"Node {call.node.id!r}: the interval {entry!r} is empty.",
+            node=call.node.id,
+        )
+    return _Span(start, end, all(clocks))
+
+
+def _instant(text: Any) -> np.datetime64:
+    instant = parse_instant(text) if isinstance(text, str) else None
+    if instant is None:
+        raise ValueError(text)
+    return np.datetime64(instant.moment.astimezone(UTC).replace(tzinfo=None), "ns")
+
+
+def _clock(text: str) -> np.timedelta64:
+    hours, minutes, seconds = (int(v or 0) for v in _CLOCK.match(text).groups())  # type: ignore[union-attr]
+    return np.timedelta64(3600 * hours + 60 * minutes + seconds, "s")
+
+
+def _labels(call: Call, spans: Sequence[_Span]) -> np.ndarray[Any, Any]:
+    """Return the labels of the intervals: those given, else their starts."""
+    given = call.args.get("labels")
+    if given and len(given) != len(spans):
+        raise call.invalid("labels", f"has {len(given)} labels for {len(spans)} intervals")
+    names = given or [entry[0] for entry in call.args["intervals"]]
+    if None in names or len(set(map(str, names))) != len(names):
+        raise OpenEOError(
+            "DistinctDimensionLabelsRequired",
+            f"Node {call.node.id!r}: the {'labels' if given else 'starts of the intervals'} "
+            f"{', '.join(map(str, names[:5]))}{' …' if len(names) > 5 else ''} cannot label the "
+            "results, as each must be there and differ from the others; give other labels.",
+            node=call.node.id,
+        )
+    return label_array(names, "temporal")
 
 
 @process(plan=Rule(meta=_temporal_meta, inputs=_all_dates))
@@ -163,99 +215,24 @@ def aggregate_temporal(  # noqa: PLR0917  (the order of the openEO parameters)
     data
         A raster data cube.
     intervals
-        Each [start, end], the end not included; they may overlap.
+        Each [start, end], the end not included; they may overlap, and null leaves an end open.
+        Two times of day such as 06:00:00 stand for that part of every day.
     reducer
         Callback on data, the labeled array of an interval's values, which gives one value.
     labels
-        Dates that label the results; by default the starts.
+        Dates or names that label the results; by default the starts. Files with a time axis
+        want dates.
     dimension
-        The time dimension, ``t``.
+        The time dimension; by default the only one there is.
     context
         Handed to the callback.
 
     Returns
     -------
     CubeData
-        The cube with one date per interval.
+        The cube with one label per interval.
     """
-    times, found = data.labels["t"], _intervals(env.call)
-    groups = [np.flatnonzero((times >= start) & (times < end)) for start, end in found]
-    try:
-        names: list[Any] = [
-            np.datetime64(as_utc(v).replace(tzinfo=None), "ns") for v in labels or ()
-        ]
-    except (TypeError, ValueError, AttributeError):
-        raise env.call.invalid("labels", f"must be dates here, got {labels!r}") from None
-    stamps = np.asarray(names or [start for start, _ in found], dtype="datetime64[ns]")
-    return _aggregated(data, groups, stamps, reducer, context)
-
-
-def _spatial_meta(call: Call, context: PlanContext) -> TableMeta:
-    meta = call.cube()
-    features = features_of(call, "geometries") or UNKNOWN_FEATURES
-    dims = ("geometry", *(d for d in meta.dims if d not in ("y", "x")))
-    return TableMeta(dims, meta.bands, features, meta.periods)
-
-
-def _spatial_extent(call: Call) -> Extent:
-    features = features_of(call, "geometries")
-    return SOMEWHERE if features is None else features.extent
-
-
-def _spatial_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
-    return {"data": demand.patch(box=window.area(call.cube().grid))}
-
-
-@process(plan=Rule(meta=_spatial_meta, inputs=_spatial_inputs, extent=_spatial_extent))
-def aggregate_spatial(
-    data: CubeData,
-    geometries: Geometries,
-    reducer: Callback,
-    target_dimension: Text = None,
-    context: AnyValue = None,
-    *,
-    env: Any,
-) -> TableData:
-    """Aggregate the pixels of each feature.
-
-    A polygon has the pixels whose centre lies inside, a point the one pixel that holds it. Those
-    outside of what the cube was limited to before (filter_spatial, filter_bbox) are missing.
-
-    Parameters
-    ----------
-    data
-        A raster data cube.
-    geometries
-        GeoJSON or a vector data cube.
-    reducer
-        Callback on data, the array of a feature's pixels, which gives one value.
-    target_dimension
-        Not used: values are per geometry, date and band.
-    context
-        Handed to the callback.
-
-    Returns
-    -------
-    TableData
-        A vector data cube: values per geometry, date and band.
-    """
-    shape: Features = env.window.shape
-    inside = shape.inside(placed(data))
-    wide = confined(data, env.call.cube().limits).as_float()
-    pixels = Array(np.moveaxis(wide.data[..., inside], -1, 0))
-    values = (
-        reduced(pixels, reducer, context) if inside.any() else np.full(wide.data.shape[:-2], np.nan)
-    )
-    dims = ("geometry", *wide.dims[:-2])
-    labels = {d: v for d, v in wide.labels.items() if d in dims}
-    return VectorCube(
-        np.asarray(values, dtype=np.float64)[np.newaxis],
-        dims,
-        labels,
-        shape.geometries,
-        shape.crs,
-        shape.properties,
-    )
-
-
-__all__ = ["aggregate_spatial", "aggregate_temporal", "aggregate_temporal_period", "along_axis"]
+    axis = temporal(env.call, env.call.cube())
+    times, spans = dates_of(data, axis, env.call), _spans(env.call)
+    groups = [np.flatnonzero(span.of(times)) for span in spans]
+    return _aggregated(data, axis, groups, _labels(env.call, spans), reducer, context)

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import OpenEOError
-from ..cube import Cube
+from ..axes import without
 from ..demands import Demand, Window, in_order
 from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import CubeData, Text, process
-from .labels import without
 
 # Common names and the Sentinel-2 bands that have them.
 _COMMON = {"nir": "B08", "red": "B04"}
@@ -108,8 +107,7 @@ def ndvi(
     with np.errstate(divide="ignore", invalid="ignore"):
         index = (a - b) / (a + b)
     if target_band is None:
-        labels = {d: v for d, v in wide.labels.items() if d != "bands"}
-        return Cube(index, tuple(d for d in wide.dims if d != "bands"), labels, wide.geobox)
+        return wide.without("bands", index)
     values: Any = np.concatenate([wide.data, np.expand_dims(index, axis)], axis)
     labels = {**wide.labels, "bands": np.asarray([*have, target_band], dtype=str)}
     return wide.with_data(values, labels=labels)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import OpenEOError
+from ..axes import dims_in_order, existing, label_array, not_spatial, without
 from ..callbacks import BoundCallback, evaluate_callback
 from ..cube import Array, Cube
 from ..demands import Demand, Window, in_order
@@ -15,7 +17,6 @@ from ..graph import ParameterRef, ProcessGraph
 from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Text, process
 from ..values import along
-from .labels import dims_in_order, existing, not_spatial, without
 from .udf import after_udf, has_udf
 
 
@@ -82,9 +83,7 @@ def reduce_dimension(
         cube = evaluate_callback(reducer, {"data": data, "context": context})
         return _dropped(cube, dimension)
     values = reduced(along_axis(data, dimension), reducer, context)
-    dims = tuple(d for d in data.dims if d != dimension)
-    labels = {d: v for d, v in data.labels.items() if d != dimension}
-    return Cube(values, dims, labels, data.geobox)
+    return data.without(dimension, values, nodata=None)
 
 
 def _dropped(cube: Cube, dimension: str) -> Cube:
@@ -97,9 +96,7 @@ def _dropped(cube: Cube, dimension: str) -> Cube:
             f"The UDF in reduce_dimension left {cube.data.shape[axis]} labels of {dimension!r}; it "
             "must reduce them to one.",
         )
-    labels = {d: v for d, v in cube.labels.items() if d != dimension}
-    dims = tuple(d for d in cube.dims if d != dimension)
-    return cube.with_data(cube.data.squeeze(axis), dims=dims, labels=labels)
+    return cube.without(dimension, cube.data.squeeze(axis))
 
 
 def along_axis(cube: Cube, dimension: str) -> Array:
@@ -134,6 +131,7 @@ def _apply_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:
         meta = after_udf(meta)
     if "bands" in (dimension, target):
         meta = meta.patch(bands=None)
+    meta = meta.patch(labels={d: v for d, v in meta.labels.items() if d != target})
     if target == dimension:
         return meta.patch(time=f"{meta.time}/{call.node.id}") if dimension == "t" else meta
     not_spatial(call, target, "target_dimension")
@@ -161,8 +159,8 @@ def apply_dimension(
 ) -> CubeData:
     """Apply a callback to all values along a dimension.
 
-    As many values as before keep their labels; another number gets those that the callback
-    makes, else 0, 1, 2, …
+    As many values as before keep their labels; another number, or values for a
+    target_dimension, get those that the callback makes, else 0, 1, 2, …
 
     Parameters
     ----------
@@ -194,20 +192,24 @@ def apply_dimension(
     others = {d: v for d, v in data.labels.items() if d != dimension}
     if target == dimension:
         moved = np.moveaxis(values, 0, data.axis(dimension))
-        return Cube(moved, data.dims, {**others, dimension: labels}, data.geobox)
+        if len(values) == len(source.values) and source.labels is not None:
+            labels = source.labels
+        return data.with_data(moved, labels={**others, dimension: labels}, nodata=None)
     if target in rest:
         axis = rest.index(target)
         stacked = np.moveaxis(values, 0, axis + 1)  # after the labels that are there
         shape = list(stacked.shape)
         shape[axis : axis + 2] = [shape[axis] * shape[axis + 1]]
         names = [f"{label}_{i}" for label in others[target] for i in range(len(values))]
-        others[target] = np.asarray(names, dtype=str)
-        return Cube(stacked.reshape(shape), rest, others, data.geobox)
+        return data.without(dimension, stacked.reshape(shape), nodata=None).relabelled(
+            target, np.asarray(names, dtype=str)
+        )
     dims = dims_in_order((*rest, target))
     # The result's axes are the target and then the rest in order.
     order = [((target, *rest)).index(d) for d in dims]
-    named = np.asarray([str(v) for v in labels], dtype=str)
-    return Cube(np.transpose(values, order), dims, {**others, target: named}, data.geobox)
+    named = label_array(list(labels), data.kind(target))
+    made = data.without(dimension, np.transpose(values, order), nodata=None)
+    return replace(made, dims=dims, labels={**others, target: named})
 
 
 def _values(result: Any, source: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -221,6 +223,4 @@ def _values(result: Any, source: Array) -> tuple[np.ndarray[Any, Any], np.ndarra
         values = values[np.newaxis]  # a reducer: one value per pixel
     if values.ndim == 1 and len(batch):
         values = np.broadcast_to(values.reshape(-1, *(1,) * len(batch)), (len(values), *batch))
-    if len(values) == len(source.values) and source.labels is not None:
-        return values, source.labels
     return values, np.asarray(labels) if labels is not None else np.arange(len(values))

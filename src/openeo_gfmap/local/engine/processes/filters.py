@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import OpenEOError
-from ...stac_source import as_utc
+from ..axes import dates_of, existing, not_spatial, of_kind, openeo_label, temporal
+from ..callbacks import BoundCallback, evaluate_callback
 from ..cube import select
 from ..demands import Demand, Window, in_order, meet
 from ..features import Features
+from ..graph import ProcessGraph
 from ..grid import Extent
 from ..plan import SOMEWHERE, UNKNOWN_FEATURES, Call, CubeMeta, PlanContext, Rule, Unknown
-from ..registry import CubeData, Geometries, Object, Text, process
+from ..registry import AnyValue, Callback, CubeData, Geometries, Object, Text, process
 from .load import BandNames, TemporalExtent, parse_interval
 
 
@@ -40,7 +42,11 @@ def _filter_bands_meta(call: Call, context: PlanContext) -> CubeMeta:
 def _names(call: Call) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(map(str, call.args.get("bands") or ())))
     if not wanted:
-        raise call.invalid("bands", "must name at least one band")
+        raise OpenEOError(
+            "BandFilterParameterMissing",
+            f"Node {call.node.id!r}: filter_bands needs 'bands' with at least one name.",
+            node=call.node.id,
+        )
     return wanted
 
 
@@ -80,7 +86,7 @@ def _bbox_extent(call: Call) -> Extent:
 
 
 def _filter_bbox_meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta, box = call.cube(), _bbox_extent(call)
+    meta, box = call.raster(), _bbox_extent(call)
     common = box if meta.extent == SOMEWHERE else meta.extent.intersection(box)
     if common is None:
         raise call.invalid("extent", "does not touch the extent of the cube")
@@ -119,7 +125,7 @@ def _spatial_extent(call: Call) -> Extent:
 
 
 def _filter_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta = call.cube()
+    meta = call.raster()
     features = features_of(call, "geometries") or UNKNOWN_FEATURES
     apart = (
         features is not UNKNOWN_FEATURES
@@ -162,13 +168,12 @@ def filter_spatial(data: CubeData, geometries: Geometries) -> CubeData:
 
 def _filter_temporal_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
-    if "t" not in meta.dims:
-        raise OpenEOError(
-            "DimensionNotAvailable",
-            f"Node {call.node.id!r}: the cube has no time dimension to filter.",
-            node=call.node.id,
-        )
+    dimensions = _filtered_axes(call)
     interval = parse_interval(call.args["extent"], call, "extent")
+    known = {d: v for d, v in meta.labels.items() if d not in dimensions}
+    meta = meta.patch(labels=known)
+    if "t" not in dimensions:
+        return meta
     common = meet(meta.interval, interval)
     if common[0] is not None and common[1] is not None and common[0] >= common[1]:
         raise OpenEOError(
@@ -179,35 +184,117 @@ def _filter_temporal_meta(call: Call, context: PlanContext) -> CubeMeta:
     return meta.patch(interval=common, time=f"{meta.time}[{interval}]")
 
 
+def _filtered_axes(call: Call) -> tuple[str, ...]:
+    """Return the dimension that is named, or all that hold dates."""
+    meta = call.cube()
+    if call.args.get("dimension") is not None or not of_kind(meta, "temporal"):
+        return (temporal(call, meta),)
+    return of_kind(meta, "temporal")
+
+
 def _filter_temporal_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
-    if call.cube().periods:
+    if call.cube().periods or "t" not in _filtered_axes(call):
         return {"data": demand}
     interval = parse_interval(call.args["extent"], call, "extent")
     return {"data": demand.patch(interval=meet(demand.interval, interval))}
 
 
 @process(plan=Rule(meta=_filter_temporal_meta, inputs=_filter_temporal_inputs))
-def filter_temporal(data: CubeData, extent: TemporalExtent, dimension: Text = None) -> CubeData:
+def filter_temporal(
+    data: CubeData, extent: TemporalExtent, dimension: Text = None, *, env: Any
+) -> CubeData:
     """Limit the cube to an interval of time.
 
     Parameters
     ----------
     data
-        A raster data cube.
+        A data cube.
     extent
         Start (included) and end (not included); either may be null.
     dimension
-        The time dimension, ``t``.
+        A time dimension; by default all that the cube has.
 
     Returns
     -------
     CubeData
         The cube with the dates inside.
     """
-    times = data.labels["t"]
-    keep = np.ones(len(times), dtype=bool)
-    for edge, bound in zip(("start", "end"), extent or (None, None), strict=True):
-        if bound is not None:
-            moment = np.datetime64(as_utc(bound).replace(tzinfo=None), "ns")
-            keep &= times >= moment if edge == "start" else times < moment
-    return select(data, "t", times[keep])
+    start, end = (
+        None if v is None else np.datetime64(v.replace(tzinfo=None), "ns")
+        for v in parse_interval(extent, env.call, "extent")
+    )
+    for axis in _filtered_axes(env.call):
+        times = dates_of(data, axis, env.call)
+        keep = np.ones(len(times), dtype=bool)
+        if start is not None:
+            keep &= times >= start
+        if end is not None:
+            keep &= times < end
+        data = select(data, axis, times[keep])
+    return data
+
+
+def _filter_labels_meta(call: Call, context: PlanContext) -> CubeMeta:
+    meta = call.cube()
+    dimension = existing(call, meta)
+    not_spatial(call, dimension)
+    if dimension == "bands":
+        return meta.patch(bands=_kept(call, meta.bands))
+    known = meta.labels.get(dimension)
+    labels = {d: v for d, v in meta.labels.items() if d != dimension}
+    if known is not None:
+        labels[dimension] = _kept(call, known) or ()
+    time = f"{meta.time}/{call.node.id}" if dimension == "t" else meta.time
+    return meta.patch(labels=labels, time=time)
+
+
+def _kept(call: Call, labels: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    """Return the labels for which the condition holds; None while they are not known."""
+    callback = call.args["condition"]
+    if labels is None or not isinstance(callback, ProcessGraph | BoundCallback):
+        return None
+    context = call.args.get("context")
+    return tuple(v for v in labels if _holds(callback, v, context))
+
+
+def _holds(callback: ProcessGraph | BoundCallback, label: Any, context: Any) -> bool:
+    """Evaluate a condition on a label; null counts as false."""
+    result = evaluate_callback(callback, {"value": openeo_label(label), "context": context})
+    return result is not None and bool(np.all(result))
+
+
+def _filter_labels_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
+    meta, dimension = call.cube(), str(call.args["dimension"])
+    if dimension != "bands":
+        return {"data": demand}
+    kept = _kept(call, meta.bands)
+    if meta.bands is None or kept is None:
+        return {"data": demand.patch(bands=None)}
+    return {"data": demand.patch(bands=in_order(meta.bands, demand.bands or kept))}
+
+
+@process(plan=Rule(meta=_filter_labels_meta, inputs=_filter_labels_inputs))
+def filter_labels(
+    data: CubeData, condition: Callback, dimension: Text, context: AnyValue = None
+) -> CubeData:
+    """Keep the labels of a dimension for which a condition holds.
+
+    Parameters
+    ----------
+    data
+        A data cube.
+    condition
+        Callback on value, a label: a text for bands, an RFC 3339 text for dates.
+    dimension
+        The dimension, not x or y.
+    context
+        Handed to the callback.
+
+    Returns
+    -------
+    CubeData
+        The cube with these labels.
+    """
+    labels = data.labels[dimension]
+    kept = [v for v in list(labels) if _holds(condition, v, context)]
+    return select(data, dimension, np.asarray(kept, dtype=labels.dtype))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import OpenEOError
+from ..axes import dims_in_order
 from ..cube import Cube, align
 from ..demands import Demand, Window, in_order
 from ..limits import beyond, confined, held
 from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, process
-from .labels import dims_in_order
 
 
 def _merge_meta(call: Call, context: PlanContext) -> CubeMeta:

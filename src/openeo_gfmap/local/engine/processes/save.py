@@ -17,7 +17,7 @@ _OPTIONS = ("sample_by_feature", "feature_id_property", "filename_prefix")
 def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
     name, options = str(call.args["format"]), call.args.get("options") or {}
     data = call.args["data"]
-    raster = isinstance(data, CubeMeta)
+    raster = isinstance(data, CubeMeta) and not isinstance(data, TableMeta)
     known, kind = (
         (RASTER_FORMATS, "a raster data cube")
         if raster
