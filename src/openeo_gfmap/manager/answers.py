@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
-from openeo.rest import OpenEoRestError
+from openeo.rest import OpenEoApiPlainError, OpenEoRestError
+
+from openeo_gfmap.manager.kinds import RULES, ErrorKind, Rule, classify
 
 __all__ = [
     "UNWELL",
     "facts_of",
     "is_fault",
     "is_gone",
+    "is_outage",
     "is_transient",
+    "kind_of",
     "one_line",
     "seconds_since",
     "without_mark",
@@ -37,6 +42,7 @@ UNWELL = (
 _MARK = re.compile(r"\s*\[gfmap:[0-9a-f]+\]")
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_AWAY = frozenset({502, 503, 504})
 
 
 def is_transient(error: BaseException) -> bool:
@@ -50,6 +56,30 @@ def is_transient(error: BaseException) -> bool:
 def is_fault(error: BaseException) -> bool:
     """Tell whether the back-end says that it failed at what it was asked to do."""
     return getattr(error, "http_status_code", None) == 500
+
+
+def is_outage(error: BaseException, root_url: str) -> bool:
+    """Tell whether a back-end does not answer properly; `root_url` is its address.
+
+    A request of the user's callback to another host says nothing of the back-end.
+    """
+    status = getattr(error, "http_status_code", None)
+    if isinstance(status, int):
+        return status in _AWAY
+    if not isinstance(error, requests.RequestException):
+        return not isinstance(error, OpenEoRestError)
+    asked = urlsplit(getattr(error.request, "url", None) or root_url)
+    return asked.netloc == urlsplit(root_url).netloc
+
+
+def kind_of(error: BaseException, rules: Sequence[Rule] = RULES) -> ErrorKind:
+    """Return the kind of an error that a request or a callback raised."""
+    if isinstance(error, OpenEoApiPlainError):
+        code = getattr(error, "code", None)
+        return classify(error.message, status=error.http_status_code, code=code, rules=rules)
+    if isinstance(error, requests.RequestException):
+        return ErrorKind.TRANSIENT
+    return ErrorKind.CALLBACK
 
 
 def is_gone(error: BaseException) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin
@@ -21,7 +21,7 @@ import requests
 from openeo.rest.connection import Connection
 from requests.adapters import BaseAdapter
 
-__all__ = ["Attempt", "find_job", "intending", "mark_creations"]
+__all__ = ["Attempt", "find_job", "intending", "list_jobs", "mark_creations"]
 
 _PAGE = 100  # jobs
 _CLOCKS_DIFFER = timedelta(hours=1)
@@ -46,9 +46,15 @@ class Attempt:
         HTTP status of the answer; None when there was none.
     job_id
         Id in the answer.
+    overrides
+        Job options that the request is to have, whatever the callback asked for.
+    options
+        Job options that were sent.
     """
 
     mark: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     sent: bool = False
     status: int | None = None
     job_id: str | None = None
@@ -68,9 +74,9 @@ _here = threading.local()
 
 
 @contextmanager
-def intending(mark: str) -> Iterator[Attempt]:
-    """Mark the jobs that this thread creates in the block."""
-    attempt = Attempt(mark)
+def intending(mark: str, overrides: Mapping[str, Any] | None = None) -> Iterator[Attempt]:
+    """Mark the jobs that this thread creates in the block, and change their job options."""
+    attempt = Attempt(mark, overrides or {})
     _here.attempt = attempt
     try:
         yield attempt
@@ -92,6 +98,10 @@ class _MarkingAdapter(BaseAdapter):
             return self._inner.send(request, *args, **kwargs)
         body = json.loads(request.body or "{}")
         body["description"] = marked(body.get("description"), attempt.mark)
+        # Where the openEO client puts what its users pass as job options.
+        attempt.options = {**(body.get("job_options") or {}), **attempt.overrides}
+        if attempt.options:
+            body["job_options"] = attempt.options
         request.prepare_body(data=None, files=None, json=body)
         attempt.sent, attempt.status, attempt.job_id = True, None, None
         response = self._inner.send(request, *args, **kwargs)
@@ -118,7 +128,7 @@ def mark_creations(connection: Connection) -> None:
 
 
 def find_job(
-    connection: Connection, mark: str, known: frozenset[str], since: str | None
+    connection: Connection, mark: str, known: Container[str], since: str | None
 ) -> str | None:
     """Return the id of the back-end's job that holds the mark.
 
@@ -128,14 +138,14 @@ def find_job(
         Back-end to search.
     mark : str
         Mark of the intent.
-    known : frozenset of str
+    known : container of str
         Job ids that belong to other rows: not looked at.
     since : str or None
         When the intent was stored, ISO 8601; much older jobs are not looked at one by one.
     """
     wanted = f"[gfmap:{mark}]"
     undescribed: list[str] = []
-    for job in _jobs(connection):
+    for job in list_jobs(connection):
         identifier = str(job.get("id"))
         if identifier in known:
             continue
@@ -150,14 +160,26 @@ def find_job(
     return None
 
 
-def _jobs(connection: Connection) -> Iterator[Mapping[str, Any]]:
-    """Iterate over all jobs of the user, page by page."""
+def list_jobs(
+    connection: Connection, pages: list[int] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Iterate over all jobs of the user; a page is asked for when it is needed.
+
+    Parameters
+    ----------
+    connection : openeo.Connection
+        Back-end to ask.
+    pages : list of int, optional
+        Its first element is the count of requests that were made.
+    """
     seen: set[str] = set()
     url, parameters = "/jobs", {"limit": _PAGE}
     while url not in seen:
         seen.add(url)
         response = connection.get(url, params=parameters, expected_status=200)
         page = response.json()
+        if pages is not None:
+            pages[0] += 1
         yield from page.get("jobs") or ()
         following = next(
             (link.get("href") for link in page.get("links") or () if link.get("rel") == "next"),

@@ -28,7 +28,7 @@ Item: TypeAlias = Mapping[str, Any]
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = tuple(f.name for f in fields(Job))
 
 
@@ -87,6 +87,15 @@ class JobStore(Protocol):
     def set_items(self, row: int, items: Iterable[Item]) -> None:
         """Replace a row's items in the catalogue."""
 
+    def keep(self, job: Job) -> None:
+        """Remember a failed job of a row that is about to get a new one."""
+
+    def past(self, row: int) -> tuple[Job, ...]:
+        """Return the earlier jobs of a row, oldest first."""
+
+    def past_jobs(self) -> Iterator[Job]:
+        """Iterate over the earlier jobs of all rows."""
+
     def note(self, key: str, value: str) -> None:
         """Remember a text."""
 
@@ -106,6 +115,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     {_COLUMNS[0]} INTEGER PRIMARY KEY,
     {", ".join(_COLUMNS[1:])}
 );
+CREATE TABLE IF NOT EXISTS past (
+    {", ".join(_COLUMNS)}, PRIMARY KEY (row, attempt)
+);
 CREATE TABLE IF NOT EXISTS payload (
     row INTEGER PRIMARY KEY, label TEXT NOT NULL, record TEXT NOT NULL
 );
@@ -118,11 +130,10 @@ CREATE TABLE IF NOT EXISTS items (
 ) WITHOUT ROWID;
 """
 # Column names are those of a dataclass of ours, never input.
-_SAVE = (
-    f"INSERT OR REPLACE INTO jobs ({', '.join(_COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
-)
-_LOAD = f"SELECT {', '.join(_COLUMNS)} FROM jobs ORDER BY row"  # noqa: S608
+_VALUES = f"({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_SAVE = f"INSERT OR REPLACE INTO jobs {_VALUES}"
+_KEEP = f"INSERT OR REPLACE INTO past {_VALUES}"
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM"
 
 
 class SqliteJobStore:
@@ -153,7 +164,9 @@ class SqliteJobStore:
             with self.transaction():
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
-            version = int(self.noted("version") or _VERSION)
+                version = int(self.noted("version") or _VERSION)
+                if version < _VERSION:
+                    self._add_columns()
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise InputError(
@@ -169,9 +182,7 @@ class SqliteJobStore:
 
     def jobs(self) -> list[Job]:
         """Return all jobs, by row."""
-        return [
-            Job(row, JobStatus(status), *rest) for row, status, *rest in self._db.execute(_LOAD)
-        ]
+        return list(map(_job, self._db.execute(f"{_SELECT} jobs ORDER BY row")))
 
     def columns(self) -> list[str]:
         """Return the user's column names in their order."""
@@ -249,6 +260,31 @@ class SqliteJobStore:
             ((row, i, json.dumps(dict(item))) for i, item in enumerate(items)),
         )
 
+    def keep(self, job: Job) -> None:
+        """Remember a failed job of a row that is about to get a new one."""
+        self._db.execute(_KEEP, astuple(job))
+
+    def past(self, row: int) -> tuple[Job, ...]:
+        """Return the earlier jobs of a row, oldest first."""
+        found = self._db.execute(f"{_SELECT} past WHERE row = ? ORDER BY attempt", (row,))
+        return tuple(map(_job, found))
+
+    def past_jobs(self) -> Iterator[Job]:
+        """Iterate over the earlier jobs of all rows."""
+        return map(_job, self._db.execute(f"{_SELECT} past ORDER BY row, attempt"))
+
+    def _add_columns(self) -> None:
+        """Give the jobs of an older store the columns that came since."""
+        there = {name for _, name, *_ in self._db.execute("PRAGMA table_info(jobs)")}
+        blank = Job(0)
+        for name in _COLUMNS:
+            if name not in there:
+                default = getattr(blank, name)
+                self._db.execute(
+                    f"ALTER TABLE jobs ADD COLUMN {name} DEFAULT "
+                    f"{'NULL' if default is None else int(default)}"
+                )
+
     def note(self, key: str, value: str) -> None:
         """Remember a text."""
         self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
@@ -269,6 +305,11 @@ class SqliteJobStore:
         return SqliteJobStore(self.path)
 
 
+def _job(values: Sequence[Any]) -> Job:
+    row, status, *rest = values
+    return Job(row, JobStatus(status), *rest)
+
+
 class MemoryJobStore:
     """A `JobStore` that ends with the process; it keeps what the other one keeps."""
 
@@ -278,6 +319,7 @@ class MemoryJobStore:
         self._columns: dict[str, list[str]] = {}
         self._files: dict[int, tuple[SavedFile, ...]] = {}
         self._items: dict[int, tuple[Item, ...]] = {}
+        self._past: dict[int, tuple[Job, ...]] = {}
         self._notes: dict[str, str] = {}
         self._undo: list[Callable[[], object]] | None = None
 
@@ -349,6 +391,18 @@ class MemoryJobStore:
     def set_items(self, row: int, items: Iterable[Item]) -> None:
         """Replace a row's items in the catalogue."""
         self._put(self._items, row, tuple(items))
+
+    def keep(self, job: Job) -> None:
+        """Remember a failed job of a row that is about to get a new one."""
+        self._put(self._past, job.row, (*self.past(job.row), job))
+
+    def past(self, row: int) -> tuple[Job, ...]:
+        """Return the earlier jobs of a row, oldest first."""
+        return self._past.get(row, ())
+
+    def past_jobs(self) -> Iterator[Job]:
+        """Iterate over the earlier jobs of all rows."""
+        return (job for row in sorted(self._past) for job in self._past[row])
 
     def note(self, key: str, value: str) -> None:
         """Remember a text."""

@@ -18,24 +18,28 @@ therefore needs no code of its own: the stored states say what comes next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from openeo_gfmap.errors import InvalidTransition
+from openeo_gfmap.manager.kinds import ErrorKind
 from openeo_gfmap.manager.model import (
     ACTIVE,
     FINAL,
     Action,
     AnswerLost,
+    Cancel,
     Create,
     Created,
     CreationFailed,
     Event,
     Fetch,
+    FetchAgain,
     Fetched,
     FetchFailed,
     FilesChanged,
+    FilesLost,
     Found,
     Intended,
     Job,
@@ -44,15 +48,18 @@ from openeo_gfmap.manager.model import (
     Poll,
     Process,
     Processed,
+    ProcessedPartly,
     ProcessingFailed,
     Restarted,
     Resumed,
+    Retried,
     SavedFile,
     Search,
     Seen,
     Skipped,
     Start,
     StartFailed,
+    TimedOut,
     Unreachable,
     Vanished,
 )
@@ -64,14 +71,17 @@ __all__ = [
     "TRANSITIONS",
     "Action",
     "AnswerLost",
+    "Cancel",
     "Create",
     "Created",
     "CreationFailed",
     "Event",
     "Fetch",
+    "FetchAgain",
     "FetchFailed",
     "Fetched",
     "FilesChanged",
+    "FilesLost",
     "Found",
     "Intended",
     "Job",
@@ -81,15 +91,18 @@ __all__ = [
     "Poll",
     "Process",
     "Processed",
+    "ProcessedPartly",
     "ProcessingFailed",
     "Restarted",
     "Resumed",
+    "Retried",
     "SavedFile",
     "Search",
     "Seen",
     "Skipped",
     "Start",
     "StartFailed",
+    "TimedOut",
     "Unreachable",
     "Vanished",
     "apply",
@@ -140,6 +153,7 @@ TRANSITIONS: Mapping[JobStatus, Mapping[type[Any], _Target]] = {
     },
     _S.RUNNING: {
         Seen: REMOTE,
+        TimedOut: _S.ERROR,
         Vanished: _S.ERROR,
         Unreachable: _S.RUNNING,
     },
@@ -151,17 +165,30 @@ TRANSITIONS: Mapping[JobStatus, Mapping[type[Any], _Target]] = {
     },
     _S.POSTPROCESSING: {
         Processed: _S.FINISHED,
+        ProcessedPartly: _S.ERROR,
         ProcessingFailed: _S.POSTPROCESSING_ERROR,
         FilesChanged: _S.DOWNLOADING,
     },
     _S.POSTPROCESSING_ERROR: {
         Resumed: _S.POSTPROCESSING,
     },
-    _S.ERROR: {Restarted: _S.NOT_STARTED},
-    _S.CANCELED: {Restarted: _S.NOT_STARTED},
-    _S.START_FAILED: {Restarted: _S.NOT_STARTED},
+    _S.ERROR: {
+        Restarted: _S.NOT_STARTED,
+        Retried: _S.NOT_STARTED,
+        FetchAgain: _S.DOWNLOADING,
+    },
+    _S.CANCELED: {
+        Restarted: _S.NOT_STARTED,
+        Retried: _S.NOT_STARTED,
+    },
+    _S.START_FAILED: {
+        Restarted: _S.NOT_STARTED,
+        Retried: _S.NOT_STARTED,
+    },
     _S.SKIPPED: {},
-    _S.FINISHED: {},
+    _S.FINISHED: {
+        FilesLost: _S.DOWNLOADING,
+    },
 }
 
 
@@ -189,16 +216,23 @@ def apply(job: Job, event: Event) -> Job:
 
 def _changes(job: Job, event: Event) -> dict[str, Any]:
     """Return the fields of the job that the event sets; an old message never outlives it."""
-    if isinstance(event, Restarted):
-        blank = Job(job.row)
-        return {name: getattr(blank, name) for name in _FORGOTTEN}
+    if isinstance(event, Restarted | Retried):
+        blank = Job(job.row, attempt=job.attempt + 1)
+        changes = {name: getattr(blank, name) for name in _FORGOTTEN}
+        if isinstance(event, Retried):
+            changes |= {"backend": event.backend, "overrides": event.overrides}
+            changes["retries"] = job.retries + 1
+        return changes
+    if isinstance(event, FetchAgain):
+        return {"message": None, "kind": None, "retries": job.retries + 1}
     if isinstance(event, Unreachable):
         return {}
-    changes: dict[str, Any] = {"message": None}
+    changes = {"message": None, "kind": None}
     changes.update({f.name: getattr(event, f.name) for f in fields(event) if f.name in _FIELDS})
     if isinstance(event, Seen):
         changes.update(event.facts)
-    if isinstance(event, Intended):
+    # Neither an outage nor a back-end that is full says anything of the job.
+    if isinstance(event, NotMade) and not event.outage and event.kind is not ErrorKind.CAPACITY:
         changes["attempts"] = job.attempts + 1
     return changes
 
@@ -229,12 +263,21 @@ class Limits:
     held
         Rows that are not to be touched now: an action on them is under way, or they rest between
         two looks.
+    paused
+        Back-ends that are not to be asked for anything now.
+    overdue
+        Rows whose job has run for longer than it may.
+    launching
+        Make new jobs; without it, those that are there are seen through.
     stopping
         Begin nothing new; only see through what has been downloaded.
     """
 
     parallel_jobs: Mapping[str, int]
-    held: frozenset[int] = frozenset()
+    held: Container[int] = frozenset()
+    paused: Container[str] = frozenset()
+    overdue: Container[int] = frozenset()
+    launching: bool = True
     stopping: bool = False
 
 
@@ -249,23 +292,30 @@ def plan(jobs: Iterable[Job], limits: Limits) -> list[Action]:
     for job in jobs:
         if job.status in ACTIVE and job.backend in room:
             room[job.backend] -= 1
+    open_ = {name: free for name, free in room.items() if name not in limits.paused}
+    launching = limits.launching and not limits.stopping and bool(open_)
     actions: list[Action] = []
     for job in jobs:
         if job.row in limits.held:
             continue
-        if job.status is JobStatus.NOT_STARTED:
-            if limits.stopping or not room:
-                continue
-            pinned = job.backend in room
-            backend = str(job.backend) if pinned else max(room, key=lambda name: room[name])
-            if room[backend] > 0:
-                room[backend] -= 1
+        if job.status is _S.NOT_STARTED:
+            backend = _choose(job, room, open_) if launching else None
+            if backend is not None:
+                open_[backend] -= 1
                 actions.append(Create(job, backend))
-        elif job.status in _NEXT and job.backend in room:
-            action = _NEXT[job.status]
-            if action is Process or not limits.stopping:
-                actions.append(action(job))
+        elif job.status is _S.POSTPROCESSING:
+            if job.backend in room:
+                actions.append(Process(job))  # needs nothing of the back-end
+        elif job.status in _NEXT and job.backend in open_ and not limits.stopping:
+            overdue = job.status is _S.RUNNING and job.row in limits.overdue
+            actions.append(Cancel(job) if overdue else _NEXT[job.status](job))
     return actions
+
+
+def _choose(job: Job, room: Mapping[str, int], open_: Mapping[str, int]) -> str | None:
+    """Return the back-end that makes the job now, if one does."""
+    backend = str(job.backend) if job.backend in room else max(open_, key=lambda name: open_[name])
+    return backend if open_.get(backend, 0) > 0 else None
 
 
 _MADE = frozenset(_NEXT) - {_S.CREATING} | {_S.FINISHED, _S.POSTPROCESSING_ERROR}

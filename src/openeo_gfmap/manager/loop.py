@@ -14,15 +14,16 @@ from typing import Any, TypeAlias
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
+from openeo_gfmap.manager.answers import seconds_since
 from openeo_gfmap.manager.board import Board
 from openeo_gfmap.manager.display import Display, Progress, make_display
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.pool import Pool
 from openeo_gfmap.manager.results import Claims, place
-from openeo_gfmap.manager.rows import row_of
+from openeo_gfmap.manager.tasks import Task
 from openeo_gfmap.manager.tracker import Tracker
-from openeo_gfmap.manager.worker import Task, Worker
+from openeo_gfmap.manager.worker import Worker
 
 __all__ = ["Loop"]
 
@@ -85,7 +86,7 @@ class Loop:
         self._samples = self._store.count_items()
         self._stopping = False
         self._fatal: Exception | None = None
-        requests: Pool[Task] = Pool("requests", options.request_threads, self._perform)
+        requests: Pool[Task] = Pool("requests", options.request_threads or 8, self._perform)
         fetches: Pool[Task] = Pool("downloads", options.download_threads, self._perform)
         processing: Pool[Task] = Pool("processing", processing_threads, self._perform)
         self._pools: Mapping[type[Any], Pool[Task]] = {
@@ -93,6 +94,7 @@ class Loop:
             life.Search: requests,
             life.Start: requests,
             life.Poll: requests,
+            life.Cancel: requests,
             life.Fetch: fetches,
             life.Process: processing,
         }
@@ -183,12 +185,9 @@ class Loop:
         now = time.monotonic()
         for row in [row for row, until in self._rest_until.items() if until <= now]:
             del self._rest_until[row]
-        limits = life.Limits(
-            self._parallel_jobs,
-            held=frozenset(self._in_flight.keys() | self._rest_until.keys()),
-            stopping=self._stopping,
-        )
-        actions = life.plan(self._board.candidates(limits.held), limits)
+        held = frozenset(self._in_flight.keys() | self._rest_until.keys())
+        limits = life.Limits(self._parallel_jobs, held=held, stopping=self._stopping)
+        actions = life.plan(self._board.candidates(held), limits)
         # The intents are on disk before the first request is sent.
         at = datetime.now(UTC).isoformat(timespec="seconds")
         self._apply(
@@ -202,7 +201,7 @@ class Loop:
                 action = life.Create(job, action.backend)  # noqa: PLW2901 - with the intent
             task = Task(
                 action,
-                row_of(job, self._store.record(job.row)),
+                self._store.record(job.row),
                 files=self._store.files(job.row) if isinstance(action, life.Process) else (),
                 known_ids=(
                     frozenset(j.id for j in self._jobs if j.id)
@@ -210,6 +209,7 @@ class Loop:
                     else frozenset()
                 ),
                 tries=self._failures[job.row],
+                waited=seconds_since(job.intended_at),
             )
             self._in_flight[job.row] = task
             self._pools[type(action)].submit(task)
@@ -303,13 +303,17 @@ class Loop:
                 match event:
                     case life.Fetched():
                         self._store.set_files(row, event.files)
-                    case life.Processed():
+                        self._store.set_items(row, ())
+                    case life.Processed() | life.ProcessedPartly():
                         self._store.set_items(row, event.items)
                     case life.Restarted():
+                        self._store.keep(self._jobs[row])
                         self._store.set_files(row, ())
         # Counted along, since to ask the store for all of them takes longer with every job. A job
         # has none before it is processed, and is processed once.
-        self._samples += sum(len(e.items) for _, e in events if isinstance(e, life.Processed))
+        self._samples += sum(
+            len(e.items) for _, e in events if isinstance(e, life.Processed | life.ProcessedPartly)
+        )
         for row, job in changed.items():
             self._tell(self._jobs[row], job)
             self._counts[self._jobs[row].status] -= 1

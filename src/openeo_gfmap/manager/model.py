@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from openeo_gfmap.manager.kinds import ErrorKind
+
 
 class JobStatus(StrEnum):
     """Where a job stands."""
@@ -80,11 +82,21 @@ class Job:
     intended_at
         When the creation was about to be asked for; ISO 8601, UTC.
     attempts
-        How often the creation was asked for.
+        How often its creation was asked for in vain while the back-end answered.
     title, description, start_time, costs, cpu, memory, duration
         What the back-end says of the job; None when it does not.
-    message
-        Why the job is in a failed state, or was not made yet.
+    message, kind
+        Why the job is in a failed state, or was not made yet, and the kind of error.
+    attempt
+        Number of this job among those that were made for the row, from 1.
+    retries
+        How many of them the retry policy asked for since the user last did.
+    options, overrides
+        Job options as they were sent, and those of them that the retry policy changed; JSON.
+    running_since
+        When the back-end was first seen to run it; ISO 8601, UTC.
+    missing
+        Which of its files cannot be had, and why, while the others are seen through.
     """
 
     row: int
@@ -102,6 +114,13 @@ class Job:
     memory: str | None = None
     duration: str | None = None
     message: str | None = None
+    kind: str | None = None
+    attempt: int = 1
+    retries: int = 0
+    options: str | None = None
+    overrides: str | None = None
+    running_since: str | None = None
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +159,10 @@ class Intended:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The back-end answered with a job id."""
+    """The back-end answered with a job id; `options` are the job options it was sent, as JSON."""
 
     id: str
+    options: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +173,7 @@ class Found(Created):
 @dataclass(frozen=True, slots=True)
 class _Failure:
     message: str
+    kind: ErrorKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +183,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class NotMade(_Failure):
-    """The back-end certainly has no such job, and asking again may help."""
+    """The back-end certainly has no such job, and asking again may help.
+
+    `outage` tells whether it did not answer properly; `retry_after` are the seconds that it asked
+    for.
+    """
+
+    outage: bool = False
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +203,9 @@ class CreationFailed(_Failure):
 @dataclass(frozen=True, slots=True)
 class AnswerLost(_Failure):
     """The creation was asked for; whether it happened is not known."""
+
+    outage: bool = True
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +220,7 @@ class Seen:
     word: str
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
     message: str | None = None
+    kind: ErrorKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +229,30 @@ class Vanished(_Failure):
 
 
 @dataclass(frozen=True, slots=True)
+class TimedOut(_Failure):
+    """It ran longer than it may, and was cancelled."""
+
+    costs: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Unreachable(_Failure):
     """Nothing is known that was not known before.
 
     `outage` tells whether the back-end did not answer properly, or there is only nothing to see
-    yet.
+    yet; `retry_after` are the seconds that it asked for.
     """
 
     outage: bool = True
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """All result files are in place."""
+    """The result files are in place; `missing` says which are not, for good, and why."""
 
     files: tuple[SavedFile, ...] = ()
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +273,38 @@ class Processed:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessedPartly(_Failure):
+    """The user's action is done on the files that there are; `items` go to the catalogue."""
+
+    items: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessingFailed(_Failure):
-    """The user's action raised."""
+    """The user's action raised, or took too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The user wants the job made anew: all that was known of the old one is forgotten."""
+    """The user wants the job made anew; the old one is kept as a past attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The retry policy wants the job made anew, there and with those job options changed."""
+
+    backend: str | None
+    overrides: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAgain:
+    """The results are still on the back-end: only the download is to be done again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesLost:
+    """Files of a finished job are no longer there, and are wanted back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +324,18 @@ Event: TypeAlias = (
     | StartFailed
     | Seen
     | Vanished
+    | TimedOut
     | Unreachable
     | Fetched
     | FetchFailed
     | FilesChanged
+    | FilesLost
     | Processed
+    | ProcessedPartly
     | ProcessingFailed
     | Restarted
+    | Retried
+    | FetchAgain
     | Resumed
     # fmt: on
 )
@@ -301,6 +372,11 @@ class Poll(_Action):
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel(_Action):
+    """End a job that takes too long: TimedOut, or Seen when it was quicker."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch(_Action):
     """Download and verify the result files."""
 
@@ -310,4 +386,4 @@ class Process(_Action):
     """Run the user's action on the files."""
 
 
-Action: TypeAlias = Create | Search | Start | Poll | Fetch | Process
+Action: TypeAlias = Create | Search | Start | Poll | Cancel | Fetch | Process

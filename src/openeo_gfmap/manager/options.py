@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.policy import RetryPolicy
 
 __all__ = ["ManagerOptions"]
 
@@ -18,15 +21,29 @@ class ManagerOptions:
         something on the way was not available.
     download_attempts : int
         How often a download that broke off, or brought the wrong bytes, is taken up again.
-    request_threads : int
-        Most requests to back-ends at once: creating, starting, looking.
+    request_threads : int or None
+        Most jobs that are created or started on a back-end at once. None: as many as may be active
+        on it, from 4 to 32. So many threads, or 4, look at its jobs.
     download_threads : int
-        Most jobs whose files are fetched at once.
+        Most jobs whose files are fetched from a back-end at once.
     settle : float
         Seconds after the intent to create a job during which the back-end may still be busy
         creating it; only then a job that is not found is created anew.
     longest_wait : float
-        Most seconds between two tries to reach a back-end that does not answer.
+        Most seconds between two tries to reach a back-end that does not answer, unless it asks for
+        more.
+    longest_poll : float
+        Most seconds between two looks at a job. They come every ``poll_sleep`` seconds at first,
+        and for jobs that take long after a twentieth of the time that jobs take.
+    retry : RetryPolicy
+        What to do about jobs that failed. By default they stay failed: each new attempt may cost.
+    job_seconds : float or None
+        Jobs that run for longer are cancelled, which `retry` calls ``ErrorKind.TIME_LIMIT``.
+    max_costs : float or None
+        No job is made any more when this much is spent, in the unit in which back-ends bill.
+    refetch_lost : bool
+        Look at the start of a run whether the files of finished jobs are still there, with the
+        sizes that the catalogue says, and fetch what is lost again.
     connect_seconds : float
         Most seconds until a connection to a back-end stands.
     answer_seconds : float
@@ -44,12 +61,33 @@ class ManagerOptions:
 
     creation_attempts: int = 10
     download_attempts: int = 10
-    request_threads: int = 8
+    request_threads: int | None = None
     download_threads: int = 4
     settle: float = 30.0
     longest_wait: float = 300.0
+    longest_poll: float = 60.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy.never)
+    job_seconds: float | None = None
+    max_costs: float | None = None
+    refetch_lost: bool = False
     connect_seconds: float = 10.0
     answer_seconds: float = 60.0
     work_seconds: float = 300.0
     action_seconds: float | None = 3600.0
     parallel_callbacks: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("creation_attempts", "download_attempts", "request_threads",
+                     "download_threads"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be 1 or more.")
+        for name in ("settle", "longest_wait", "longest_poll", "max_costs"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"{name} is {value}; it must be 0 or more.")
+        for name in ("job_seconds", "connect_seconds", "answer_seconds", "work_seconds",
+                     "action_seconds"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} is {value}; it must be more than 0.")

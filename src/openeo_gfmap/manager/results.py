@@ -13,6 +13,7 @@ import random
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import access, formats
-from openeo_gfmap.manager.answers import is_transient, one_line
+from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line
 
 __all__ = [
     "FILE_LOCK",
@@ -48,6 +49,7 @@ _EXPIRED = frozenset({401, 403, 404, 410})  # what signed addresses answer when 
 _PAST_THE_END = 416  # of the file: what has come is no beginning of it
 _LONGEST_PAUSE = 10.0  # s, between two attempts in one go
 _SHA256_MULTIHASH = "1220"
+_ERRORS = 100  # of a failed job's log; the last say most
 
 
 def safe_name(text: str, limit: int = 120) -> str:
@@ -341,9 +343,21 @@ def save_logs(job: BatchJob, folder: Path) -> Path:
     return path
 
 
-def _log_entries(job: BatchJob) -> Iterator[Mapping[str, Any]]:
-    """Iterate over a job's log, page by page."""
-    url, seen = f"/jobs/{job.job_id}/logs", set()
+def error_messages(job: BatchJob) -> list[str]:
+    """Return the last errors in a job's log, oldest first; none when the log cannot be had."""
+    found: deque[str] = deque(maxlen=_ERRORS)
+    try:
+        for entry in _log_entries(job, level="error"):
+            if str(entry.get("level") or "error").lower() == "error" and entry.get("message"):
+                found.append(str(entry["message"]))
+    except UNWELL:
+        pass  # the log that was saved says that it cannot be had
+    return list(found)
+
+
+def _log_entries(job: BatchJob, level: str | None = None) -> Iterator[Mapping[str, Any]]:
+    """Iterate over a job's log, page by page; a back-end may give more than `level`."""
+    url, seen = f"/jobs/{job.job_id}/logs" + (f"?level={level}" if level else ""), set()
     while url and url not in seen:
         seen.add(url)
         response = job.connection.get(url, expected_status=200)

@@ -6,17 +6,16 @@ else: the jobs and the store belong to the loop.
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pystac
 import requests
 from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
@@ -30,54 +29,26 @@ from openeo_gfmap.manager.answers import (
     facts_of,
     is_fault,
     is_gone,
+    is_outage,
     is_transient,
+    kind_of,
     one_line,
-    seconds_since,
 )
-from openeo_gfmap.manager.callbacks import (
-    RAISED,
-    PathGenerator,
-    PostJobAction,
-    StartJob,
-    within,
-)
+from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
 from openeo_gfmap.manager.fetcher import Fetcher
-from openeo_gfmap.manager.intent import find_job, intending
+from openeo_gfmap.manager.intent import Attempt, find_job, intending, list_jobs
+from openeo_gfmap.manager.kinds import ErrorKind, classify
 from openeo_gfmap.manager.options import ManagerOptions
-from openeo_gfmap.stac import items as stac_items
+from openeo_gfmap.manager.postprocess import PostProcessor
+from openeo_gfmap.manager.tasks import Survey, Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Task", "Worker"]
+__all__ = ["Worker"]
 
 #: How often the same is asked of a back-end that answers, but with faults or what makes no sense.
-_FAULTY_TRIES = 5
-
-
-@dataclass(frozen=True)
-class Task:
-    """An action with what the store has on its job.
-
-    Attributes
-    ----------
-    action
-        What to do.
-    row
-        The tracker's row, as callbacks see it.
-    files
-        Files of the job that are in place.
-    known_ids
-        Ids of the jobs of all other rows.
-    tries
-        How often in a row the action did not come through before.
-    """
-
-    action: life.Action
-    row: pd.Series[Any]
-    files: tuple[life.SavedFile, ...] = ()
-    known_ids: frozenset[str] = field(default=frozenset(), repr=False)
-    tries: int = 0
+_FAULTY_TRIES = 10
 
 
 class Worker:
@@ -122,48 +93,103 @@ class Worker:
         self._connect = connect
         self._reconnect = reconnect
         self._start_job = start_job
-        self._post_job_action = post_job_action
         self._on_job_done = on_job_done
         self._on_job_error = on_job_error
         self._options = options
         lock: AbstractContextManager[Any] = results.FILE_LOCK
-        self._files_lock = nullcontext() if options.parallel_callbacks else lock
+        files_lock = nullcontext() if options.parallel_callbacks else lock
         self._fetcher = Fetcher(
             output_dir,
             path_generator,
             claims,
-            self._files_lock,
+            files_lock,
             attempts=options.download_attempts,
             wait=wait,
             seconds=options.action_seconds,
         )
+        self._processor = PostProcessor(
+            output_dir, post_job_action, files_lock, options.action_seconds
+        )
 
     def perform(self, task: Task) -> life.Event:
         """Do what the task's action says; every outcome, good or bad, is an event."""
-        with access.managed():
-            return self._perform(task)
+        with access.managed() as heard:
+            event = self._perform(task)
+        if isinstance(event, life.Unreachable | life.NotMade | life.AnswerLost):
+            return replace(event, retry_after=heard.retry_after)
+        return event
 
     def _perform(self, task: Task) -> life.Event:
         match task.action:
             case life.Create():
-                return self._create(task, task.action.backend)
+                event = self._create(task, task.action.backend)
             case life.Search():
-                return self._search(task)
+                event = self._search(task)
             case life.Start():
-                return self._start(task)
+                event = self._start(task)
             case life.Poll():
-                return self._look(task)
+                event = self._look(task)
+            case life.Cancel():
+                event = self._cancel(task)
             case life.Fetch():
-                return self._fetch(task)
+                event = self._fetch(task)
             case life.Process():
-                return self._process(task)
+                event = self._process(task)
+        return event
+
+    def survey(self, backend: str, tasks: Sequence[Task]) -> Survey:
+        """Look at many jobs of a back-end through its list of jobs.
+
+        Pages are asked for until all jobs were seen. A job that the list does not have, or calls
+        done or not started, has to be looked at by itself: lists leave things out, and lag behind.
+
+        Parameters
+        ----------
+        backend : str
+            Name of the back-end.
+        tasks : sequence of Task
+            Polls of jobs on it.
+        """
+        by_id = {str(task.action.job.id): task for task in tasks}
+        seen: list[tuple[Task, life.Event]] = []
+        pages = [0]
+        with access.managed() as heard:
+            connection = self._connect(backend)
+            try:
+                for document in list_jobs(connection, pages):
+                    task = by_id.pop(str(document.get("id")), None)
+                    if task is not None and document.get("status") in ("queued", "running"):
+                        seen.append((task, self._seen(task, document)))
+                    if not by_id:
+                        break
+            except UNWELL as error:
+                lost = replace(self._unreachable(error, connection), retry_after=heard.retry_after)
+                return Survey((), 0, lost)
+        return Survey(tuple(seen), pages[0])
+
+    def probe(self, backend: str) -> life.Unreachable | None:
+        """Ask a back-end something cheap; None says that it answers.
+
+        A connection on which nobody answers is replaced, if it can be: an embedded back-end that
+        was ended, say, is started again by whoever asks for a connection, and only by them.
+        """
+        with access.managed() as heard:
+            connection = self._connect(backend)
+            try:
+                # Not the capabilities: those a proxy answers from its cache.
+                connection.get("/jobs", params={"limit": 1}, expected_status=200).json()
+            except UNWELL as error:
+                if isinstance(error, requests.ConnectionError):
+                    self._reconnect(backend, connection)
+                return replace(self._unreachable(error, connection), retry_after=heard.retry_after)
+        return None
 
     # ------------------------------------------------------------------------- creating, starting
 
     def _create(self, task: Task, backend: str) -> life.Event:
         job = task.action.job
         connection = self._connect(backend)
-        with intending(str(job.mark)) as attempt:
+        with intending(str(job.mark), json.loads(job.overrides or "{}")) as attempt:
             try:
                 made = self._start_job(
                     row=task.row,
@@ -172,45 +198,53 @@ class Worker:
                     connection_provider=self._connect,
                 )
             except RAISED as error:
-                self._notice(error, task, connection)
-                again = is_transient(error) and job.attempts < self._options.creation_attempts
-                if (attempt.lost or again) and job.attempts == 1:
-                    _log.warning("Row %d: no job yet: %s. Trying again.", job.row, one_line(error))
-                if attempt.lost:
-                    return life.AnswerLost(one_line(error))
-                if again:
-                    return life.NotMade(one_line(error))
-                _log.debug("start_job for row %d raised:\n%s", job.row, traceback.format_exc())
-                return life.CreationFailed(f"start_job raised {one_line(error)}", id=attempt.job_id)
+                return self._not_created(error, task, connection, attempt)
         if made is None:
             return life.Skipped()
         identifier = getattr(made, "job_id", None)
         if not isinstance(identifier, str) or not identifier:
             return life.CreationFailed(
                 f"start_job returned {type(made).__name__}, expected a BatchJob or None",
-                id=attempt.job_id,
+                ErrorKind.CALLBACK,
+                attempt.job_id,
             )
-        return life.Created(identifier)
+        return life.Created(identifier, json.dumps(attempt.options) if attempt.options else None)
+
+    def _not_created(
+        self, error: BaseException, task: Task, connection: Connection, attempt: Attempt
+    ) -> life.Event:
+        job, kind = task.action.job, self._kind(error)
+        away = is_transient(error) and is_outage(error, connection.root_url)
+        if attempt.lost:
+            return life.AnswerLost(one_line(error), kind, outage=away)
+        if kind is ErrorKind.CAPACITY or away:
+            return life.NotMade(one_line(error), kind, outage=away)
+        if is_transient(error) and job.attempts + 1 < self._options.creation_attempts:
+            _log.debug("Row %d: no job yet: %s. Trying again.", job.row, one_line(error))
+            return life.NotMade(one_line(error), kind)
+        _log.debug("start_job for row %d raised:\n%s", job.row, traceback.format_exc())
+        return life.CreationFailed(f"start_job raised {one_line(error)}", kind, attempt.job_id)
 
     def _search(self, task: Task) -> life.Event:
         job = task.action.job
         connection = self._connect(str(job.backend))
-        # Before the list is asked for: a job that comes up later may be missing from it.
-        settled = seconds_since(job.intended_at) >= self._options.settle
         try:
             found = find_job(connection, str(job.mark), task.known_ids, job.intended_at)
         except UNWELL as error:
-            return self._unreachable(error, task, connection)
+            return self._unreachable(error, connection)
         if found is not None:
             _log.info("Row %d: found its job %s on %s.", job.row, found, job.backend)
             return life.Found(found)
-        if settled and job.attempts >= self._options.creation_attempts:
+        # Measured before the list was asked for: a job that comes up later may be missing from it.
+        if task.waited < self._options.settle:
+            message = f"the job of row {job.row} may still come up"
+            return life.Unreachable(message, outage=False)
+        if job.attempts + 1 >= self._options.creation_attempts:
             return life.CreationFailed(
-                f"asked {job.attempts} times, {job.backend} made no job; last: {job.message}"
+                f"asked {job.attempts + 1} times, {job.backend} made no job; last: {job.message}",
+                ErrorKind(job.kind) if job.kind else ErrorKind.BACKEND_BUG,
             )
-        if settled:
-            return life.NotMade(job.message or f"no job of this row is on {job.backend}")
-        return life.Unreachable(f"the job of row {job.row} may still come up", outage=False)
+        return life.NotMade(job.message or f"no job of this row is on {job.backend}")
 
     def _start(self, task: Task) -> life.Event:
         # Looked at first: the callback may have started it, or the answer to an earlier start may
@@ -218,10 +252,10 @@ class Worker:
         seen = self._look(task)
         if not isinstance(seen, life.Seen):
             return seen
-        start_time = task.action.job.start_time or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        start_time = task.action.job.start_time or _now()
         facts = {**seen.facts, "start_time": start_time}
         if seen.word != "created":
-            return life.Seen(seen.word, facts, seen.message)
+            return replace(seen, facts=facts)
         job = self._batch_job(task)
         try:
             job.start()
@@ -231,147 +265,141 @@ class Worker:
 
     def _not_started(self, error: BaseException, task: Task, job: BatchJob) -> life.Event:
         """Tell a refusal from what may pass; the back-end has just said that the job is there."""
+        kind = self._kind(error)
         if not isinstance(error, OpenEoApiPlainError):
-            return self._unreachable(error, task, job.connection)
-        # A fault that comes again and again does not pass; no more room may take days to.
+            return self._unreachable(error, job.connection)
+        if kind is ErrorKind.CAPACITY:
+            return life.Unreachable(one_line(error), kind, outage=False)
+        # A fault that comes again and again does not pass.
         lasting = is_fault(error) and task.tries >= _FAULTY_TRIES
         if lasting or not is_transient(error):
-            return life.StartFailed(f"the back-end refused to start it: {one_line(error)}")
+            return life.StartFailed(f"the back-end refused to start it: {one_line(error)}", kind)
         if not task.tries:
-            _log.warning("Job %s: not started: %s. Trying again.", job.job_id, one_line(error))
-        return life.Unreachable(one_line(error), outage=False)
+            _log.debug("Job %s: not started: %s. Trying again.", job.job_id, one_line(error))
+        return self._unreachable(error, job.connection)
+
+    # ------------------------------------------------------------------------------------- looking
 
     def _look(self, task: Task) -> life.Event:
         job = self._batch_job(task)
         try:
             document = job.describe()
             word = document.get("status")
-            facts = facts_of(document)
         except UNWELL as error:
             if is_gone(error):
-                return life.Vanished(f"{task.action.job.backend} no longer has job {job.job_id}")
-            return self._unreachable(error, task, job.connection)
+                message = f"{task.action.job.backend} no longer has job {job.job_id}"
+                return life.Vanished(message, ErrorKind.VANISHED)
+            return self._unreachable(error, job.connection)
         if not isinstance(word, str):
-            return life.Unreachable(f"the back-end gave no status for {job.job_id}: {word!r}")
-        if word not in life.REMOTE:
-            _log.debug("Job %s has status %r, which openEO does not know.", job.job_id, word)
+            return self._senseless(task, f"gave no status for {job.job_id}: {word!r}")
         if word == "error":
-            # Before the state is stored: after a kill in between it is done again.
-            try:
-                self._on_job_error(job, task.row)
-            except RAISED:
-                _log.warning(
-                    "on_job_error raised for job %s:\n%s", job.job_id, traceback.format_exc()
-                )
-            return life.Seen(word, facts, f"job {job.job_id} failed on {task.action.job.backend}")
+            return self._failed(task, job, document)
+        return self._seen(task, document)
+
+    def _seen(self, task: Task, document: Mapping[str, Any]) -> life.Seen:
+        word = str(document.get("status"))
+        facts = facts_of(document)
+        if word not in life.REMOTE:
+            _log.debug(
+                "Job %s has status %r, which openEO does not know.", task.action.job.id, word
+            )
+        if word == "running" and task.action.job.running_since is None:
+            facts["running_since"] = _now()
         return life.Seen(word, facts)
+
+    def _senseless(self, task: Task, what: str) -> life.Event:
+        """Ask again for a while when an answer makes no sense; it may be a proxy's, or a bug's."""
+        message = f"{task.action.job.backend} {what}"
+        if task.tries >= _FAULTY_TRIES:
+            return life.Vanished(f"{message}, {task.tries + 1} times", ErrorKind.BACKEND_BUG)
+        return life.Unreachable(message, ErrorKind.BACKEND_BUG, outage=False)
+
+    def _failed(self, task: Task, job: BatchJob, document: Mapping[str, Any]) -> life.Seen:
+        """Save the log of a job that failed, and read from it why."""
+        # Before the state is stored: after a kill in between it is done again.
+        try:
+            self._on_job_error(job, task.row)
+        except RAISED:
+            trace = traceback.format_exc()
+            _log.warning("on_job_error raised for job %s:\n%s", job.job_id, trace)
+        errors = results.error_messages(job)
+        message = f"job {job.job_id} failed on {task.action.job.backend}"
+        if errors:
+            message += f": {' '.join(errors[-1].split())[:300]}"
+        kind = classify("\n".join(errors), rules=self._options.retry.all_rules)
+        return life.Seen("error", facts_of(document), message, kind)
+
+    def _cancel(self, task: Task) -> life.Event:
+        seen = self._look(task)  # it may be done by now
+        if not isinstance(seen, life.Seen) or seen.word != "running":
+            return seen
+        job = self._batch_job(task)
+        try:
+            job.stop()
+            costs = facts_of(job.describe()).get("costs")
+        except UNWELL as error:
+            return self._unreachable(error, job.connection)
+        limit = self._options.job_seconds or 0.0
+        return life.TimedOut(
+            f"job {job.job_id} ran for more than {limit:g} seconds and was cancelled",
+            ErrorKind.TIME_LIMIT,
+            seen.facts.get("costs") if costs is None else costs,
+        )
 
     def _batch_job(self, task: Task) -> BatchJob:
         job = task.action.job
         return self._connect(str(job.backend)).job(str(job.id))
+
+    def _kind(self, error: BaseException) -> ErrorKind:
+        return kind_of(error, self._options.retry.all_rules)
+
+    def _unreachable(self, error: BaseException, connection: Connection) -> life.Unreachable:
+        away = is_outage(error, connection.root_url)
+        return life.Unreachable(one_line(error), self._kind(error), outage=away)
+
+    # ------------------------------------------------------------------------ fetching, processing
 
     def _fetch(self, task: Task) -> life.Event:
         job = self._batch_job(task)
         try:
             arrival = self._fetcher.fetch(job, task.action.job.row, task.row)
         except ResultIncomplete as error:
-            return life.FetchFailed(str(error))
+            return life.FetchFailed(str(error), ErrorKind.RESULTS)
         except (*UNWELL, results.Unavailable) as error:
             return self._not_fetched(error, task, job)
-        if arrival.missing is not None:
-            return life.FetchFailed(arrival.missing)
-        return life.Fetched(arrival.files)
+        return life.Fetched(arrival.files, arrival.missing)
 
     def _not_fetched(self, error: Exception, task: Task, job: BatchJob) -> life.Event:
         """Tell what may be had later from what is lost."""
         if isinstance(error, results.Unavailable):
             # The back-end has just said where the files are: it is not the one that is away.
             if task.tries >= self._options.download_attempts:
-                return life.FetchFailed(str(error))
+                return life.FetchFailed(str(error), ErrorKind.RESULTS)
             _log.warning("Job %s: %s. Trying again.", job.job_id, error)
             return life.Unreachable(str(error), outage=False)
         if is_gone(error):
-            return life.Vanished(f"the results are no longer there: {one_line(error)}")
+            message = f"the results are no longer there: {one_line(error)}"
+            return life.Vanished(message, ErrorKind.VANISHED)
         if not is_transient(error) and task.tries >= _FAULTY_TRIES:
-            return life.FetchFailed(f"the results cannot be read: {one_line(error)}")
-        return self._unreachable(error, task, job.connection)
-
-    def _unreachable(
-        self, error: BaseException, task: Task, connection: Connection
-    ) -> life.Unreachable:
-        self._notice(error, task, connection)
-        return life.Unreachable(one_line(error))
-
-    def _notice(self, error: BaseException, task: Task, connection: Connection) -> None:
-        """Have a connection replaced that nobody answers on, and not for the first time.
-
-        An embedded back-end that was ended, say, is started again by whoever asks for a connection,
-        and only by them.
-        """
-        if isinstance(error, requests.ConnectionError) and task.tries:
-            self._reconnect(str(task.action.job.backend), connection)
-
-    # -------------------------------------------------------------------------------- post-process
+            message = f"the results cannot be read: {one_line(error)}"
+            return life.FetchFailed(message, ErrorKind.RESULTS)
+        return self._unreachable(error, job.connection)
 
     def _process(self, task: Task) -> life.Event:
-        for file in task.files:
-            path = self.output_dir / file.path
-            if not path.is_file() or path.stat().st_size != file.size:
-                return life.FilesChanged()
-            if results.sha256_of(path) != file.checksum:
-                return life.FilesChanged()
+        if not self._processor.unchanged(task.files):
+            return life.FilesChanged()
         try:
-            items = self._run_action(task)
+            items = self._processor.run(task.files, task.row)
             self._on_job_done(self._batch_job(task), task.row)
         except RAISED as error:
             _log.debug("post-processing raised:\n%s", traceback.format_exc())
-            return life.ProcessingFailed(f"post-processing raised {one_line(error)}")
-        return life.Processed(tuple(items))
+            message = f"post-processing raised {one_line(error)}"
+            return life.ProcessingFailed(message, ErrorKind.CALLBACK)
+        missing = task.action.job.missing
+        if missing is not None:
+            return life.ProcessedPartly(missing, ErrorKind.RESULTS, items)
+        return life.Processed(items)
 
-    def _run_action(self, task: Task) -> list[dict[str, Any]]:
-        items = [pystac.Item.from_dict(self._absolute(file.item)) for file in task.files]
-        if self._post_job_action is not None:
-            with self._files_lock:
-                items = within(self._options.action_seconds, self._post_job_action, items, task.row)
-        return [self._catalogued(item) for item in items]
 
-    def _absolute(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an item as the user's action gets it: hrefs point at the files."""
-        assets = {
-            key: {**asset, "href": (self.output_dir / asset["href"]).as_posix()}
-            for key, asset in item["assets"].items()
-        }
-        return {**item, "assets": assets}
-
-    def _catalogued(self, item: pystac.Item) -> dict[str, Any]:
-        """Return an item as the store keeps it.
-
-        Addresses are relative to the output folder; sizes and checksums are those of the files as
-        the action left them.
-        """
-        document = item.to_dict(include_self_link=False, transform_hrefs=False)
-        document["links"] = [
-            link
-            for link in document["links"]
-            if link["rel"] not in ("self", "root", "parent", "collection")
-        ]
-        assets = {}
-        for key, asset in document["assets"].items():
-            assets[key] = {**asset, **self._file_fields(item.id, key, str(asset["href"]))}
-        version = {"openeo-gfmap": metadata.version("openeo-gfmap")}
-        properties = {"processing:software": version, **document["properties"]}
-        return stac_items.modern_item({**document, "assets": assets, "properties": properties})
-
-    def _file_fields(self, item_id: str, key: str, href: str) -> dict[str, Any]:
-        if "://" in href:
-            return {"href": href}
-        path = Path(href) if Path(href).is_absolute() else Path.cwd() / href
-        if not path.is_file():
-            raise ResultIncomplete(f"asset {key!r} of item {item_id} is {href}, which is no file")
-        root = self.output_dir.resolve()
-        inside = path.resolve().is_relative_to(root)
-        return {
-            "href": path.resolve().relative_to(root).as_posix() if inside else path.as_posix(),
-            "file:size": path.stat().st_size,
-            "file:checksum": results.multihash_of(path),
-        }
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
