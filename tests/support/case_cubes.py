@@ -51,10 +51,22 @@ class CaseCube:
         data = np.transpose(values, [names.index(d) for d in order])
         nodata = document.get("nodata")
         box = _box(dims)
-        cube = Cube(data, order, labels, box, None if data.dtype.kind == "f" else nodata)
+        kinds = {d: dims[d]["type"] for d in order}
+        cube = Cube(data, order, labels, box, None if data.dtype.kind == "f" else nodata, kinds)
         grid = Grid(crs_name(box.crs), box.transform.a, (box.transform.c, box.transform.f))
         bands = tuple(labels["bands"].tolist()) if "bands" in labels else None
-        meta = CubeMeta(order, bands, grid, extent_of(box), time=name, itemsize=8)
+        known = {d: tuple(v) for d, v in labels.items() if d != "bands"}
+        meta = CubeMeta(
+            order,
+            bands,
+            grid,
+            extent_of(box),
+            limits=(extent_of(box),),
+            time=name,
+            itemsize=8,
+            kinds=kinds,
+            labels=known,
+        )
         return cls(cube, meta)
 
     def at(self, box: GeoBox) -> Cube:
@@ -199,6 +211,8 @@ _RELATIVE = 1e-10
 
 
 def _labels_of(cube: Cube, name: str) -> list[Any]:
+    if name in cube.periods:
+        return cube.names(name)
     if name in cube.labels:
         return list(cube.labels[name])
     box = cube.geobox

@@ -10,6 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
+from .periods import period_names
 
 __all__ = ["Array", "Cube", "align", "crop", "hide", "holds", "kind_of", "placed", "select"]
 
@@ -46,6 +47,8 @@ class Cube:
     kinds
         openEO types (``temporal``, ``bands``, ``other``) of dimensions whose names do not say it;
         see :meth:`kind`.
+    periods
+        Calendar periods that the dates of a dimension stand for; see :meth:`names`.
     """
 
     data: np.ndarray[Any, Any]
@@ -54,6 +57,7 @@ class Cube:
     geobox: GeoBox | None = None
     nodata: float | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
+    periods: Mapping[str, str] = field(default_factory=dict)
 
     def axis(self, dim: str) -> int:
         """Axis of a dimension; ValueError when the cube has no such dimension."""
@@ -63,6 +67,19 @@ class Cube:
         """Type of a dimension: ``spatial``, ``temporal``, ``bands`` or ``other``."""
         return kind_of(dim, self.kinds)
 
+    def names(self, dim: str) -> list[Any]:
+        """Labels of a dimension as openEO knows them.
+
+        Dates are RFC 3339 texts, those that stand for calendar periods have the names of these,
+        such as ``2020-06`` for a month; others are as they are.
+        """
+        labels = self.labels[dim]
+        if labels.dtype.kind != "M":
+            return list(labels.tolist())
+        if dim in self.periods:
+            return period_names(labels, self.periods[dim])
+        return [f"{text}Z" for text in np.datetime_as_string(labels, unit="s").tolist()]
+
     def without(self, dim: str, data: np.ndarray[Any, Any], **changes: Any) -> Cube:
         """Return a cube that has lost a dimension, around values that have lost its axis."""
         return replace(
@@ -71,6 +88,7 @@ class Cube:
             dims=tuple(d for d in self.dims if d != dim),
             labels={d: v for d, v in self.labels.items() if d != dim},
             kinds={d: v for d, v in self.kinds.items() if d != dim},
+            periods={d: v for d, v in self.periods.items() if d != dim},
             **changes,
         )
 
@@ -80,7 +98,8 @@ class Cube:
 
     def relabelled(self, dim: str, labels: np.ndarray[Any, Any]) -> Cube:
         """Return the same cube with other labels of a dimension."""
-        return replace(self, labels={**self.labels, dim: labels})
+        periods = {d: v for d, v in self.periods.items() if d != dim}
+        return replace(self, labels={**self.labels, dim: labels}, periods=periods)
 
     def missing(self) -> np.ndarray[Any, Any]:
         """Boolean array, True where a pixel is missing."""

@@ -136,6 +136,22 @@ class Grid:
         bottom = math.ceil((y0 - ymin) / size - _TOLERANCE)
         return self.box(left, top, max(1, right - left), max(1, bottom - top))
 
+    def centred(self, extent: Extent) -> Extent:
+        """Return the rectangle of the pixels whose centres lie in an extent, edges included.
+
+        An extent without any pixel's centre gives the pixels that it touches.
+        """
+        half = self.resolution / 2
+        xmin, ymin, xmax, ymax = extent.to(self.crs).bounds
+        if xmax - xmin < 2 * half or ymax - ymin < 2 * half:
+            return extent_of(self.cover(extent))
+        x0, y0 = self.origin
+        left = math.ceil((xmin - half - x0) / self.resolution - _TOLERANCE)
+        top = math.ceil((y0 - ymax - half) / self.resolution - _TOLERANCE)
+        right = math.floor((xmax + half - x0) / self.resolution + _TOLERANCE)
+        bottom = math.floor((y0 - ymin + half) / self.resolution + _TOLERANCE)
+        return extent_of(self.box(left, top, max(1, right - left), max(1, bottom - top)))
+
     def holds(self, box: GeoBox) -> bool:
         """Whether a box is made of pixels of this grid."""
         if box.crs is None or crs_name(box.crs) != self.crs:

@@ -158,10 +158,7 @@ class DenseFile:
     @property
     def box(self) -> GeoBox:
         """All pixels of the result."""
-        grid, features = self.meta.grid, self.meta.features
-        if features is not None and features.extent == self.meta.extent:
-            return grid.cover(features.to(grid.crs).extent)  # closer than their bounds' bounds
-        return grid.cover(self.meta.extent)
+        return self.meta.grid.cover(self.meta.extent)
 
     def windows(self) -> list[Window]:
         """Return tiles whose edge is a multiple of the chunks that processes work on."""

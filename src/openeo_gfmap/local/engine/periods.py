@@ -6,11 +6,12 @@ ordinals, ordinals become first instants, and no calendar is walked.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-__all__ = ["PERIODS", "period_start", "split_periods"]
+__all__ = ["PERIODS", "period_names", "period_start", "split_periods"]
 
 Times = np.ndarray[Any, Any]
 Ordinals = np.ndarray[Any, np.dtype[np.int64]]
@@ -113,3 +114,47 @@ def _starts(ordinals: Ordinals, period: str) -> Times:
         return starts
     length, offset = _MONTHS[period]
     return (ordinals * length + offset).astype("datetime64[M]").astype("datetime64[ns]")
+
+
+_SEASONS = ("djf", "mam", "jja", "son")
+_TROPICAL_SEASONS = ("ndjfma", "mjjaso")
+
+
+def period_names(starts: Times, period: str) -> list[str]:
+    """Return the names that openEO gives to periods.
+
+    Parameters
+    ----------
+    starts
+        First instants of periods, as :func:`split_periods` gives them.
+    period
+        One of :data:`PERIODS`.
+
+    Returns
+    -------
+    list of str
+        ``2020-06-01-00`` (hour), ``2020-153`` (day of the year), ``2022-49`` (ISO week),
+        ``2024-03`` (dekad from 1, or month), ``2023-djf``, ``2023-ndjfma``, ``2020`` (year, or
+        the first of a decade). A season has the year in which it starts, a week that of ISO.
+    """
+    ordinals = _ordinals(np.asarray(starts).astype("datetime64[ns]"), period)
+    return [
+        _name(moment.item(), int(n), period)
+        for moment, n in zip(
+            _starts(ordinals, period).astype("datetime64[s]"), ordinals, strict=True
+        )
+    ]
+
+
+def _name(start: datetime, ordinal: int, period: str) -> str:
+    week = start.isocalendar()
+    names = {
+        "hour": f"{start:%Y-%m-%d-%H}",
+        "day": f"{start:%Y-%j}",
+        "week": f"{week.year:04d}-{week.week:02d}",
+        "dekad": f"{start:%Y}-{ordinal % 36 + 1:02d}",
+        "month": f"{start:%Y-%m}",
+        "season": f"{start:%Y}-{_SEASONS[ordinal % 4]}",
+        "tropical-season": f"{start:%Y}-{_TROPICAL_SEASONS[ordinal % 2]}",
+    }
+    return names.get(period, f"{start:%Y}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Annotated, Any
 
@@ -62,9 +62,9 @@ def aggregate_temporal_period(
 ) -> CubeData:
     """Aggregate the dates of each calendar period.
 
-    The labels are the first day of each period, as on CDSE, so that results keep a time axis
-    (the openEO texts want strings). There is one for every period of the interval that was asked
-    for when loading, whether it holds data or not.
+    The labels are the first day of each period, as on CDSE, so that results keep a time axis.
+    Conditions of filter_labels see them by openEO's names, such as ``2020-06``. There is one for
+    every period of the interval that was asked for when loading, whether it holds data or not.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ def aggregate_temporal_period(
     times = dates_of(data, axis, env.call)
     groups = split_periods(times, period, start=start, end=end)
     labels = np.asarray([label for label, _ in groups], dtype="datetime64[ns]")
-    return _aggregated(data, axis, [index for _, index in groups], labels, reducer, context)
+    made = _aggregated(data, axis, [index for _, index in groups], labels, reducer, context)
+    return replace(made, periods={**made.periods, axis: period})
 
 
 def _aggregated(  # noqa: PLR0917  (two of everything that a reducer needs)
@@ -112,7 +113,7 @@ def _aggregated(  # noqa: PLR0917  (two of everything that a reducer needs)
             part = Array(source.values[index], times[index])
             out[i] = reduced(part, reducer, context)
     values = np.moveaxis(out, 0, cube.axis(dimension))
-    return cube.with_data(values, labels={**cube.labels, dimension: labels}, nodata=None)
+    return cube.with_data(values, nodata=None).relabelled(dimension, labels)
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,8 @@ def apply_dimension(
     if target == dimension:
         moved = np.moveaxis(values, 0, data.axis(dimension))
         if len(values) == len(source.values) and source.labels is not None:
-            labels = source.labels
-        return data.with_data(moved, labels={**others, dimension: labels}, nodata=None)
+            return data.with_data(moved, nodata=None)
+        return data.with_data(moved, nodata=None).relabelled(dimension, labels)
     if target in rest:
         axis = rest.index(target)
         stacked = np.moveaxis(values, 0, axis + 1)  # after the labels that are there

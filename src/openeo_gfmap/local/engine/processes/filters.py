@@ -86,7 +86,8 @@ def _bbox_extent(call: Call) -> Extent:
 
 
 def _filter_bbox_meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta, box = call.raster(), _bbox_extent(call)
+    meta = call.raster()
+    box = meta.grid.centred(_bbox_extent(call))
     common = box if meta.extent == SOMEWHERE else meta.extent.intersection(box)
     if common is None:
         raise call.invalid("extent", "does not touch the extent of the cube")
@@ -107,8 +108,8 @@ def filter_bbox(data: CubeData, extent: Object) -> CubeData:
     Returns
     -------
     CubeData
-        The pixels that the box touches; as with filter_spatial, processes that look around
-        themselves still see those beyond.
+        The pixels whose centre lies in the box; as with filter_spatial, processes that look
+        around themselves still see those beyond.
     """
     return data
 
@@ -135,7 +136,14 @@ def _filter_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
     if apart:
         raise call.invalid("geometries", "do not touch the extent of the cube")
     limits = (*meta.limits, features)
-    return meta.patch(features=features, extent=features.extent, limits=limits)
+    if features is UNKNOWN_FEATURES:
+        return meta.patch(features=features, extent=SOMEWHERE, limits=limits)
+    extent = features.to(meta.grid.crs).extent
+    if all(g.geom_type in ("Polygon", "MultiPolygon") for g in features.geometries):
+        extent = meta.grid.centred(extent)  # as far as polygons have pixels; points have any
+    if _has_place(meta):
+        extent = meta.extent.intersection(extent) or extent
+    return meta.patch(features=features, extent=extent, limits=limits)
 
 
 def _has_place(meta: CubeMeta) -> bool:
@@ -284,7 +292,8 @@ def filter_labels(
     data
         A data cube.
     condition
-        Callback on value, a label: a text for bands, an RFC 3339 text for dates.
+        Callback on value, a label: a text for bands; an RFC 3339 text for a date, or the name of
+        the period it stands for.
     dimension
         The dimension, not x or y.
     context
@@ -295,6 +304,5 @@ def filter_labels(
     CubeData
         The cube with these labels.
     """
-    labels = data.labels[dimension]
-    kept = [v for v in list(labels) if _holds(condition, v, context)]
-    return select(data, dimension, np.asarray(kept, dtype=labels.dtype))
+    kept = [_holds(condition, name, context) for name in data.names(dimension)]
+    return select(data, dimension, data.labels[dimension][np.asarray(kept, dtype=bool)])

@@ -168,7 +168,7 @@ def rename_labels(
         )
     names = dict(zip(map(str, old), target, strict=True))
     values = label_array([names.get(str(label), label) for label in have], kind)
-    return data.with_data(data.data, labels={**data.labels, dimension: values})
+    return data.relabelled(dimension, values)
 
 
 def _rename_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:
@@ -234,7 +234,9 @@ def rename_dimension(data: CubeData, source: Text, target: Text) -> CubeData:
     renamed = tuple(target if d == source else d for d in data.dims)
     dims = dims_in_order(renamed)
     values = np.transpose(data.data, [renamed.index(d) for d in dims])
-    return data.with_data(values, dims=dims, labels=labels, kinds=_kinds(data, source, target))
+    periods = {target if d == source else d: v for d, v in data.periods.items()}
+    kinds = _kinds(data, source, target)
+    return data.with_data(values, dims=dims, labels=labels, kinds=kinds, periods=periods)
 
 
 def _add_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:

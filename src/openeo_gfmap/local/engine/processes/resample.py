@@ -45,7 +45,11 @@ def _resample_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
 
 
 def _on(meta: CubeMeta, grid: Grid) -> CubeMeta:
-    return meta.patch(grid=grid, block=1, margin=0)
+    extent = meta.extent
+    if meta.features is not None and grid.crs != meta.grid.crs:
+        # Closer than the bounds of their bounds.
+        extent = meta.extent.intersection(meta.features.to(grid.crs).extent) or extent
+    return meta.patch(grid=grid, extent=extent, block=1, margin=0)
 
 
 def _source_demand(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
