@@ -109,7 +109,8 @@ class TestAccess:
         ("GET", "/jobs/x/logs"), ("GET", "/jobs/x/results"), ("POST", "/jobs/x/results"),
         ("DELETE", "/jobs/x/results"), ("GET", "/jobs/x/results/items/y"),
         ("GET", "/jobs/x/results/assets/y"), ("GET", "/files"), ("GET", "/files/x"),
-        ("PUT", "/files/x"), ("DELETE", "/files/x"),
+        ("PUT", "/files/x"), ("DELETE", "/files/x"), ("GET", "/process_graphs"),
+        ("GET", "/process_graphs/x"), ("PUT", "/process_graphs/x"), ("DELETE", "/process_graphs/x"),
     )  # fmt: skip
 
     @pytest.mark.parametrize(("method", "path"), PRIVATE)
@@ -174,7 +175,7 @@ class TestErrors:
             ("GET", f"{ROOT}/jobs/", 404, "NotFound"),
             ("GET", "/openeo/1.1/jobs", 404, "UnsupportedApiVersion"),
             ("GET", f"{ROOT}/service_types", 501, "FeatureUnsupported"),
-            ("GET", f"{ROOT}/process_graphs", 501, "FeatureUnsupported"),
+            ("GET", f"{ROOT}/services", 501, "FeatureUnsupported"),
             ("GET", f"{ROOT}/jobs/x/estimate", 501, "FeatureUnsupported"),
             ("POST", f"{ROOT}/collections", 405, "FeatureUnsupported"),
             ("DELETE", f"{ROOT}/jobs", 405, "FeatureUnsupported"),
@@ -434,14 +435,22 @@ class TestJobs:
         assert job.get_results().get_asset().load_json() == 8
 
     def test_a_failing_job(self, connection: openeo.Connection) -> None:
-        graph = {"d": {"process_id": "add", "arguments": {"x": 1}, "result": True}}
+        connection.put("/files/broken.geojson", data=b"no GeoJSON")
+        arguments = {"paths": ["broken.geojson"], "format": "GeoJSON"}
+        graph = {"d": {"process_id": "load_uploaded_files", "arguments": arguments, "result": True}}
         job = connection.create_job(graph, validate=False)
         job.start()
         assert ended(job) == "error"
         (entry,) = job.logs(level=logging.ERROR)
-        assert "'y'" in entry["message"] and entry["code"].startswith("ProcessParameter")
-        with pytest.raises(OpenEoApiError, match=r"\[424\] ProcessParameter"):
+        assert "broken.geojson" in entry["message"] and entry["code"]
+        with pytest.raises(OpenEoApiError, match=r"\[424\]"):
             job.get_results().get_metadata()
+        connection.delete("/files/broken.geojson")
+
+    def test_a_job_that_cannot_run_is_not_created(self, connection: openeo.Connection) -> None:
+        graph = {"d": {"process_id": "add", "arguments": {"x": 1}, "result": True}}
+        with pytest.raises(OpenEoApiError, match=r"ProcessParameterMissing: Node 'd': .* 'y'"):
+            connection.create_job(graph, validate=False)
 
 
 class TestLogs:

@@ -10,7 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, Router
 
-from . import routes_discovery, routes_files, routes_jobs, routes_processing, web
+from . import (
+    routes_discovery,
+    routes_files,
+    routes_jobs,
+    routes_processing,
+    routes_user_processes,
+    web,
+)
 from .errors import OpenEOError
 from .web import ROOT, Guard, Service
 
@@ -22,6 +29,7 @@ def create_app(service: Service) -> Starlette:
     api = [
         *routes_discovery.routes(),
         *routes_processing.routes(),
+        *routes_user_processes.routes(),
         *routes_jobs.routes(),
         *routes_files.routes(),
     ]
@@ -44,6 +52,7 @@ def create_app(service: Service) -> Starlette:
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.endpoints = _endpoints(api)
+    service.queue.graph_of = service.definitions.inline
     app.state.sync_slots = asyncio.Semaphore(service.settings.parallel_jobs)
     return app
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .child import Child, Limits, Stopped, adopt, start, supervise
+from .errors import OpenEOError
 from .joblog import JobLog, rfc3339
 from .run import WORKER, Ending, discard_results, memory_limit, prepare, read_ending, read_progress
 from .settings import Settings
@@ -58,10 +61,13 @@ class BatchQueue:
     ----------
     server
         Root URL of this server; file URLs that start with it mean the workspace.
+    graph_of
+        Gives the process graph of a job's process, with user-defined processes written out.
     """
 
     def __init__(self, store: JobStore, settings: Settings):
         self.server = ""
+        self.graph_of: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _graph_of
         self._store = store
         self._settings = settings
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -166,9 +172,9 @@ class BatchQueue:
         folder = self.folder(job.id)
         try:
             if child is None:
-                process = self._store.process(job.id)
+                graph = await asyncio.to_thread(self.graph_of, self._store.process(job.id))
                 await asyncio.to_thread(
-                    prepare, folder, process["process_graph"], self._settings,
+                    prepare, folder, graph, self._settings,
                     servers=(self.server, job.server), memory=memory, log_level=job.log_level,
                 )  # fmt: skip
                 self.log(job)("info", "The job starts.")
@@ -183,6 +189,8 @@ class BatchQueue:
                 return
             ending = await asyncio.to_thread(read_ending, folder, child, stopped)
             self._finish(job, ending, child)
+        except OpenEOError as error:  # a user-defined process that is gone since
+            self._finish(job, Ending(error=error), child)
         except Exception as error:  # noqa: BLE001 - a full disk, no more processes, or a bug:
             # the job must reach its end, and the server must go on with the others.
             if child is not None:
@@ -223,3 +231,8 @@ class BatchQueue:
 
     def _update(self, job: Job, **changes: object) -> None:
         self._store.update(job.id, updated=rfc3339(), **changes)
+
+
+def _graph_of(process: Mapping[str, Any]) -> Mapping[str, Any]:
+    graph: Mapping[str, Any] = process["process_graph"]
+    return graph

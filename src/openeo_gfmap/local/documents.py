@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from .engine.registry import all_processes
 from .errors import OpenEOError
 from .joblog import LEVELS
 
-__all__ = ["check_graph", "job_changes", "process_of", "unknown_processes"]
+__all__ = ["NAME", "check_depth", "check_graph", "check_process", "job_changes", "process_of"]
 
 _LONGEST_TEXT = 100_000
 _LARGEST_BUDGET = 1e15
-# Nested deeper, a process graph is a mistake or an attack on the recursion limit.
-_DEEPEST = 60
+# Deeper than any process graph in use, and far from Python's recursion limit.
+_DEEPEST = 200
+_MOST_PARAMETERS = 200
+
+NAME = re.compile(r"\w{1,200}", re.ASCII)
+"""What user-defined processes and their parameters may be called."""
+
+# Members of a process beside its graph: their type, and what to call it.
+_MEMBERS: dict[str, tuple[type, str]] = {
+    "parameters": (list, "a list"),
+    "returns": (dict, "an object"),
+    "summary": (str, "text"),
+    "description": (str, "text"),
+    "categories": (list, "a list"),
+    "examples": (list, "a list"),
+    "links": (list, "a list"),
+    "exceptions": (dict, "an object"),
+    "deprecated": (bool, "true or false"),
+    "experimental": (bool, "true or false"),
+}
 
 
 def process_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,8 +49,61 @@ def process_of(document: Mapping[str, Any]) -> dict[str, Any]:
             "ProcessGraphMissing",
             'The request has no process: expected {"process": {"process_graph": {…}}}.',
         )
-    check_graph(process.get("process_graph"))
+    check_process(process)
     return process
+
+
+def check_process(process: Mapping[str, Any]) -> None:
+    """Check the form of a process: its graph, its parameters, and what else describes it.
+
+    Raises
+    ------
+    OpenEOError
+        ``ProcessInvalid``, ``ProcessGraphMissing`` or ``ProcessGraphInvalid``, naming what is
+        wrong.
+    """
+    check_graph(process.get("process_graph"))
+    for name, (kind, expected) in _MEMBERS.items():
+        value = process.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise OpenEOError("ProcessInvalid", f"{name} is {value!r:.80}; expected {expected}.")
+    _check_parameters(process.get("parameters") or [])
+
+
+def _check_parameters(parameters: list[Any]) -> None:
+    """Check that parameters are described, each under a name of its own.
+
+    Raises
+    ------
+    OpenEOError
+        ``ProcessInvalid``.
+    """
+    if len(parameters) > _MOST_PARAMETERS:
+        raise OpenEOError("ProcessInvalid", f"There are more than {_MOST_PARAMETERS} parameters.")
+    seen = set()
+    for number, parameter in enumerate(parameters):
+        name = parameter.get("name") if isinstance(parameter, dict) else None
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name in seen:
+            raise OpenEOError(
+                "ProcessInvalid",
+                f"Parameter {number} is {parameter!r:.80}; expected an object with a name of its "
+                "own (letters, digits and _), a description and a schema.",
+            )
+        schema = parameter.get("schema", {})
+        entries = schema if isinstance(schema, list) else [schema]
+        if not all(isinstance(entry, dict) and _has_types(entry) for entry in entries):
+            raise OpenEOError(
+                "ProcessInvalid", f"The schema of parameter {name!r} is {schema!r:.80}; expected a "
+                "JSON schema.",
+            )  # fmt: skip
+        seen.add(name)
+
+
+def _has_types(schema: Mapping[str, Any]) -> bool:
+    types = schema.get("type", [])
+    return isinstance(types, str) or (
+        isinstance(types, list) and all(isinstance(t, str) for t in types)
+    )
 
 
 def check_graph(graph: object) -> None:
@@ -68,30 +139,25 @@ def check_graph(graph: object) -> None:
             )
 
 
-def unknown_processes(graph: Mapping[str, Any]) -> list[str]:
-    """Return the ids of processes in a graph, callbacks included, that do not exist here."""
-    known = all_processes()
-    return sorted(set(_process_ids(graph)) - set(known))
+def check_depth(document: object) -> None:
+    """Refuse what is nested so deep that walking it, here or later, would end the recursion.
 
-
-def _process_ids(value: object, depth: int = 0) -> Iterator[str]:
-    if depth > _DEEPEST:
-        raise OpenEOError("ProcessGraphInvalid", f"The process graph nests deeper than {_DEEPEST}.")
-    if isinstance(value, dict):
-        graph = value.get("process_graph", value) if depth else value
-        if isinstance(graph, dict) and all(_is_node(node) for node in graph.values()):
-            for node in graph.values():
-                yield node["process_id"]
-                for argument in node.get("arguments", {}).values():
-                    yield from _process_ids(argument, depth + 1)
-
-
-def _is_node(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("process_id"), str)
-        and isinstance(value.get("arguments", {}), dict)
-    )
+    Raises
+    ------
+    OpenEOError
+        ``ProcessInvalid``.
+    """
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            value
+            for container in level
+            for value in (container.values() if isinstance(container, dict) else container)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return
+    raise OpenEOError("ProcessInvalid", f"The document nests deeper than {_DEEPEST} levels.")
 
 
 def job_changes(document: Mapping[str, Any]) -> dict[str, Any]:

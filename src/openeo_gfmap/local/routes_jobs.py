@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from . import results
 from .access import Access
-from .documents import job_changes, process_of, unknown_processes
+from .checking import require_valid
+from .documents import job_changes, process_of
 from .errors import OpenEOError
 from .joblog import LEVELS, rfc3339
 from .store import Job, UnknownJobError
@@ -76,18 +77,13 @@ async def list_jobs(request: Request) -> Response:
 
 
 async def create_job(request: Request) -> Response:
-    """Store a new job; its process may still be wrong, but not formless."""
+    """Store a new job; a process that cannot run is refused."""
     check_token(request)
     service = service_of(request)
     document = await read_json(request)
     process = process_of(document)
     await service.load_engine()
-    unknown = unknown_processes(process["process_graph"])
-    if unknown:
-        raise OpenEOError(
-            "ProcessUnsupported",
-            f"Not available here: {', '.join(map(repr, unknown))}. GET /processes lists what is.",
-        )
+    await run_in_threadpool(require_valid, process, service)
     now = rfc3339()
     root = root_url(request)
     job = Job(
@@ -128,6 +124,9 @@ async def update_job(request: Request) -> Response:
         raise OpenEOError("PropertyNotEditable", f"{', '.join(sorted(read_only))}: read-only.")
     changes = job_changes(document)
     process = process_of(document) if "process" in document else None
+    if process is not None:
+        await service_of(request).load_engine()
+        await run_in_threadpool(require_valid, process, service_of(request))
     if not changes and process is None:
         raise OpenEOError("NoDataForUpdate", "Nothing in the request can be changed in a job.")
     store = service_of(request).store

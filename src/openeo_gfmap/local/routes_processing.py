@@ -7,9 +7,7 @@ import contextlib
 import shutil
 import tarfile
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -17,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from .checking import problems_of, require_valid
 from .child import Child, Limits, Stopped, start, supervise
-from .documents import check_graph, job_changes, process_of
-from .engine import validate
+from .documents import check_process, job_changes, process_of
 from .errors import OpenEOError
 from .run import WORKER, Ending, memory_limit, prepare, read_ending
 from .web import check_token, read_json, root_url, service_of
@@ -41,10 +39,11 @@ async def validation(request: Request) -> Response:
     """Say what is wrong with a process, without running it."""
     check_token(request)
     process = await read_json(request)
+    service = service_of(request)
     try:
-        check_graph(process.get("process_graph"))
-        await service_of(request).load_engine()
-        errors = await run_in_threadpool(_validate, process["process_graph"], request)
+        check_process(process)
+        await service.load_engine()
+        errors = await run_in_threadpool(problems_of, process, service, to_be_called=True)
     except OpenEOError as error:
         errors = [error]
     found = [
@@ -52,11 +51,6 @@ async def validation(request: Request) -> Response:
         for e in errors
     ]
     return JSONResponse({"errors": found})
-
-
-def _validate(graph: Mapping[str, Any], request: Request) -> list[OpenEOError]:
-    service = service_of(request)
-    return validate(graph, catalog=service.catalog, workspace=service.workspace)
 
 
 async def result(request: Request) -> Response:
@@ -70,10 +64,13 @@ async def result(request: Request) -> Response:
     identifier = f"r-{uuid.uuid4().hex}"
     folder = settings.folder.sync / identifier
     memory = memory_limit(options, settings)
+    await service.load_engine()
+    await run_in_threadpool(require_valid, process, service)
     try:
         async with request.app.state.sync_slots:
+            graph = await run_in_threadpool(service.definitions.inline, process)
             await run_in_threadpool(
-                prepare, folder, process["process_graph"], settings,
+                prepare, folder, graph, settings,
                 servers=(root_url(request),), memory=memory,
             )  # fmt: skip
             ending = await _run(request, folder, Limits(memory, settings.sync_seconds))

@@ -22,9 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import Access, is_local_host
 from .catalog import Catalog
+from .documents import check_depth
 from .errors import OpenEOError
 from .files import Workspace
 from .settings import Settings
+from .user_processes import Definitions, UserProcesses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,13 +56,9 @@ _log = logging.getLogger(__name__)
 #: Path of the versioned API.
 ROOT = "/openeo/1.2"
 
-# Deeper than any process graph in use, and far from Python's recursion limit.
-_DEEPEST = 200
-
 # Endpoints that openEO knows and this server does not have; anything else unknown is a 404.
 _UNSUPPORTED = re.compile(
-    r"/(credentials/oidc|process_graphs|services|service_types|services/.*|process_graphs/.*"
-    r"|jobs/[^/]+/estimate)/?$"
+    r"/(credentials/oidc|services|service_types|services/.*|jobs/[^/]+/estimate)/?$"
 )
 
 
@@ -108,6 +106,16 @@ class Service:
     def workspace(self) -> Workspace:
         """The user's files."""
         return Workspace(self.settings.folder.files)
+
+    @property
+    def user_processes(self) -> UserProcesses:
+        """The processes that the user has stored."""
+        return UserProcesses(self.settings.folder.root / "processes.sqlite")
+
+    @property
+    def definitions(self) -> Definitions:
+        """What nodes may call beside predefined processes."""
+        return Definitions(self.user_processes, self.settings.max_document)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -170,7 +178,7 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise OpenEOError("ProcessInvalid", f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
         raise OpenEOError("ProcessInvalid", "The body is JSON, but not an object: expected {…}.")
-    _check_depth(document)
+    check_depth(document)
     return document
 
 
@@ -183,21 +191,6 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{text[:20]} is too large a number")
     return number
-
-
-def _check_depth(document: object) -> None:
-    """Refuse what is nested so deep that walking it, here or later, would end the recursion."""
-    level: list[Any] = [document]
-    for _ in range(_DEEPEST):
-        level = [
-            value
-            for container in level
-            for value in (container.values() if isinstance(container, dict) else container)
-            if isinstance(value, dict | list)
-        ]
-        if not level:
-            return
-    raise OpenEOError("ProcessInvalid", f"The document nests deeper than {_DEEPEST} levels.")
 
 
 def query_int(request: Request, name: str, *, least: int) -> int | None:

@@ -8,7 +8,7 @@ parsed (``graph``), understood without reading pixels (``planner``, with the voc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ def validate(
     catalog: Catalog,
     workspace: Workspace | None = None,
     parameters: Mapping[str, Any] | None = None,
+    declared: Collection[str] = (),
 ) -> list[OpenEOError]:
     """Return all that is wrong with a process graph; nothing is downloaded or read.
 
@@ -44,6 +45,9 @@ def validate(
         The user's file workspace: files that a graph loads from it must be there.
     parameters
         Values of process parameters.
+    declared
+        Names of parameters without a value, as those of a process that is still to be called. What
+        hangs on them is not checked.
 
     Returns
     -------
@@ -57,8 +61,8 @@ def validate(
     from .planner import make_plan  # noqa: PLC0415
 
     try:
-        graph, errors = parse(process_graph, parameters)
-        if graph is None or errors:
+        graph, errors = parse(process_graph, parameters, declared)
+        if graph is None or errors or declared:
             return errors
         plan = make_plan(graph, Env(catalog))
         problems = [*plan.problems, *_missing_files(graph, workspace)]

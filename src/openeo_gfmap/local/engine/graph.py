@@ -7,14 +7,24 @@ references to nothing, cycles, no result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import OpenEOError
 from .registry import Process, get_process
+from .schemas import problem_with, short
 
-__all__ = ["Node", "NodeRef", "ParameterRef", "ProcessGraph", "check", "parse", "references"]
+__all__ = [
+    "CALLBACK_PARAMETERS",
+    "Node",
+    "NodeRef",
+    "ParameterRef",
+    "ProcessGraph",
+    "check",
+    "parse",
+    "references",
+]
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class _Parser:
         """Parse one level; ``parameters`` are the names it may refer to, None if any."""
         if not isinstance(raw, Mapping) or not raw:
             self.fail(
-                "ProcessGraphInvalid", f"{where} must be an object of nodes, got {_short(raw)}."
+                "ProcessGraphInvalid", f"{where} must be an object of nodes, got {short(raw)}."
             )
             return None
         nodes: dict[str, Node] = {}
@@ -116,7 +126,7 @@ class _Parser:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("process_id"), str):
             self.fail(
                 "ProcessGraphInvalid",
-                f"Node {id!r} must be an object with a process_id, got {_short(entry)}.",
+                f"Node {id!r} must be an object with a process_id, got {short(entry)}.",
                 id,
             )
             return None
@@ -125,7 +135,7 @@ class _Parser:
         if not isinstance(raw, Mapping):
             self.fail(
                 "ProcessGraphInvalid",
-                f"The arguments of node {id!r} must be an object, got {_short(raw)}.",
+                f"The arguments of node {id!r} must be an object, got {short(raw)}.",
                 id,
             )
             return None
@@ -233,7 +243,9 @@ class _Parser:
 
 
 def parse(
-    process_graph: Any, parameters: Mapping[str, Any] | None = None
+    process_graph: Any,
+    parameters: Mapping[str, Any] | None = None,
+    declared: Collection[str] = (),
 ) -> tuple[ProcessGraph | None, list[OpenEOError]]:
     """Check a process graph.
 
@@ -243,6 +255,8 @@ def parse(
         The nodes by id; or a process object with ``process_graph`` and ``parameters``.
     parameters
         Values of process parameters that the graph refers to.
+    declared
+        Names of parameters that have no value yet; references to them stay.
 
     Returns
     -------
@@ -256,7 +270,8 @@ def parse(
         values = _defaults(process_graph.get("parameters")) | values
         process_graph = process_graph["process_graph"]
     parser = _Parser()
-    graph = parser.graph(process_graph, "The process graph", frozenset(values))
+    names = frozenset(values).union(declared)
+    graph = parser.graph(process_graph, "The process graph", names)
     if parser.errors or graph is None:
         return None, parser.errors
     nodes = {id: Node(id, n.process, _fill(n.arguments, values)) for id, n in graph.nodes.items()}
@@ -275,17 +290,6 @@ def references(value: Any) -> Iterator[NodeRef | ParameterRef | ProcessGraph]:
             yield from references(member)
 
 
-_JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "number": (int, float),
-    "integer": (int, float),
-    "boolean": (bool,),
-    "array": (list, tuple),
-    "object": (Mapping,),
-    "null": (type(None),),
-}
-
-
 def check(value: Any, schema: Any) -> str | None:
     """Tell what is wrong with a literal argument, None when it may be right.
 
@@ -293,35 +297,11 @@ def check(value: Any, schema: Any) -> str | None:
     """
     if isinstance(value, NodeRef | ParameterRef):
         return None
-    choices = schema if isinstance(schema, list) else [schema]
-    callback = any(c.get("subtype") == "process-graph" for c in choices)
-    if isinstance(value, ProcessGraph):
-        return None if callback or not any(choices) else "takes no callback"
-    if callback and len(choices) == 1 and value is not None:
-        return f"must be a callback {{'process_graph': …}}, got {_short(value)}"
-    names: list[str] = []
-    for choice in choices:
-        types = choice.get("type")
-        if types is None:
-            return None
-        names += [types] if isinstance(types, str) else types
-        if any(c in str(choice.get("subtype")) for c in ("datacube", "raster-cube")):
-            names.remove("object")
-    if any(_matches(value, name) for name in names):
-        return None
-    return f"must be {' or '.join(dict.fromkeys(names)) or 'a data cube'}, got {_short(value)}"
+    return problem_with(value, schema, callback=isinstance(value, ProcessGraph))
 
 
-def _matches(value: Any, name: str) -> bool:
-    if isinstance(value, bool) and name != "boolean":
-        return False
-    if name == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, _JSON_TYPES.get(name, (object,)))
-
-
-# The names by which callbacks get their own values; they hide process parameters.
-_CALLBACK_PARAMETERS = frozenset({"x", "y", "data", "value", "index", "label", "context"})
+CALLBACK_PARAMETERS = frozenset({"x", "y", "data", "value", "index", "label", "context", "element"})
+"""The names by which callbacks get their own values; they hide process parameters."""
 
 
 def _defaults(parameters: Any) -> dict[str, Any]:
@@ -334,7 +314,7 @@ def _fill(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, ParameterRef):
         return values.get(value.name, value)
     if isinstance(value, ProcessGraph):
-        outer = {k: v for k, v in values.items() if k not in _CALLBACK_PARAMETERS}
+        outer = {k: v for k, v in values.items() if k not in CALLBACK_PARAMETERS}
         nodes = {
             id: Node(id, n.process, _fill(n.arguments, outer)) for id, n in value.nodes.items()
         }
@@ -344,8 +324,3 @@ def _fill(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_fill(v, values) for v in value]
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
