@@ -169,3 +169,45 @@ def test_the_store_is_in_wal_mode(tmp_path: Path) -> None:
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.close()
     store.close()
+
+
+def test_earlier_jobs_of_a_row_are_kept(filled: JobStore) -> None:
+    first = Job(1, JobStatus.ERROR, "cdse", id="j-1", costs=2.0, message="why", kind="transient")
+    second = Job(1, JobStatus.ERROR, "cdse", id="j-2", attempt=2, options='{"a": "1G"}')
+    other = Job(0, JobStatus.CANCELED, "cdse", id="j-0")
+    for job in (first, other, second):
+        filled.keep(job)
+    assert filled.past(1) == (first, second)
+    assert filled.past(0) == (other,)
+    assert list(filled.past_jobs()) == [other, first, second]
+    assert filled.jobs() == JOBS
+
+
+def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    old_columns = (
+        "row, status, backend, id, mark, intended_at, attempts, title, description, start_time, "
+        "costs, cpu, memory, duration, message"
+    )
+    with sqlite3.connect(path) as db:
+        db.executescript(
+            f"""
+            CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+            INSERT INTO notes VALUES ('version', '1'), ('columns', '["a"]');
+            CREATE TABLE jobs ({old_columns.replace("row,", "row INTEGER PRIMARY KEY,", 1)});
+            INSERT INTO jobs (row, status, backend, id, attempts, costs)
+                VALUES (0, 'running', 'cdse', 'j-1', 1, 2.5);
+            CREATE TABLE payload (row INTEGER PRIMARY KEY, label TEXT NOT NULL,
+                record TEXT NOT NULL);
+            INSERT INTO payload VALUES (0, '0', '{{"a": 1}}');
+            """
+        )
+    db.close()
+    for _ in range(2):  # and opened again as what it is now
+        store = SqliteJobStore(path)
+        assert store.jobs() == [Job(0, JobStatus.RUNNING, "cdse", id="j-1", attempts=1, costs=2.5)]
+        assert store.record(0) == Record(0, {"a": 1})
+        store.keep(Job(0, JobStatus.ERROR))
+        assert len(store.past(0)) == 1
+        assert store.noted("version") == "2"
+        store.close()

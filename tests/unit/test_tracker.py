@@ -16,7 +16,7 @@ from shapely.geometry import Point
 from openeo_gfmap.errors import InputError, TrackerLocked
 from openeo_gfmap.manager.job_store import MemoryJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
-from openeo_gfmap.manager.rows import CONTRACT_COLUMNS, merge, row_of
+from openeo_gfmap.manager.rows import CONTRACT_COLUMNS, FURTHER_COLUMNS, merge, row_of
 from openeo_gfmap.manager.tracker import Tracker
 
 
@@ -48,7 +48,7 @@ def test_the_csv_is_the_table_and_the_contract(tmp_path: Path) -> None:
         tracker.write_view(jobs)
     shown = pd.read_csv(path)
     own = [name for name in CONTRACT_COLUMNS if name != "backend_name"]
-    assert list(shown.columns) == [*table().columns, *own]
+    assert list(shown.columns) == [*table().columns, *own, *FURTHER_COLUMNS]
     assert list(shown.backend_name) == ["cdse-staging", "cdse", "cdse"]
     assert list(shown.status) == ["running", "not_started", "postprocessing"]
     assert shown.costs[0] == 3.0 and np.isnan(shown.costs[1])
@@ -300,3 +300,18 @@ def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.M
         tracker.write_view(tracker.store.jobs())
         assert len(tracker.store.jobs()) == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_users_column_goes_before_one_of_the_managers_further_ones(tmp_path: Path) -> None:
+    df = table().assign(attempt="mine")
+    path = tmp_path / "jobs.csv"
+    with Tracker(path, df) as tracker:
+        job = Job(0, JobStatus.ERROR, "cdse", id="j", kind="transient", message="why", attempt=2)
+        tracker.write_view([job, *tracker.store.jobs()[1:]])
+        row = row_of(job, tracker.store.record(0))
+    shown = pd.read_csv(path)
+    assert list(shown["attempt"]) == ["mine"] * len(df)
+    assert shown["error_kind"][0] == "transient"
+    assert shown["error_message"][0] == "why"
+    assert row["attempt"] == "mine"
+    assert row["error_kind"] == "transient"

@@ -55,7 +55,6 @@ class CostBook:
         self._of_row: defaultdict[int, float] = defaultdict(float)
         self._finished = 0
         self._finished_costs = 0.0
-        self._rows = 0
         self._open = 0
         self._active = 0
 
@@ -73,23 +72,20 @@ class CostBook:
 
     def change(self, old: Job | None, new: Job) -> None:
         """Count a job as it is now instead of as it was."""
-        if old is None:
-            self._rows += 1
+        if old is not None:
+            self._count(old, -1)
         # A job that is made anew begins at nothing; what its predecessor has cost stays spent.
-        before = old.costs or 0.0 if old is not None and old.attempt == new.attempt else 0.0
+        same = old is not None and old.attempt == new.attempt
+        before = old.costs or 0.0 if old is not None and same else 0.0
         self._spend(new, (new.costs or 0.0) - before)
-        for job, sign in ((old, -1), (new, 1)):
-            if job is None:
-                continue
-            self._open += sign * (job.status not in FINAL)
-            self._active += sign * (job.status in ACTIVE)
-        was_finished = old is not None and old.status is JobStatus.FINISHED
-        if new.status is JobStatus.FINISHED and not was_finished:
-            self._finished += 1
-            self._finished_costs += self._of_row[new.row]
-        elif was_finished and new.status is not JobStatus.FINISHED:
-            self._finished -= 1
-            self._finished_costs -= self._of_row[new.row]
+        self._count(new, 1)
+
+    def _count(self, job: Job, sign: int) -> None:
+        self._open += sign * (job.status not in FINAL)
+        self._active += sign * (job.status in ACTIVE)
+        if job.status is JobStatus.FINISHED:
+            self._finished += sign
+            self._finished_costs += sign * self._of_row[job.row]
 
     def _spend(self, job: Job, amount: float) -> None:
         if not amount:

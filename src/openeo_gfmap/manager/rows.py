@@ -19,7 +19,17 @@ from openeo_gfmap.manager.lifecycle import Job
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CONTRACT_COLUMNS", "merge", "pack", "row_of", "shadowed", "shown"]
+__all__ = [
+    "CONTRACT_COLUMNS",
+    "FURTHER_COLUMNS",
+    "columns_shown",
+    "merge",
+    "pack",
+    "row_of",
+    "shadowed",
+    "shown",
+    "values_shown",
+]
 
 #: The columns that the manager fills, in the order of the tracker.
 CONTRACT_COLUMNS = (
@@ -34,11 +44,14 @@ CONTRACT_COLUMNS = (
     "costs",
 )
 
+#: Columns that the manager adds after those, unless the user's table has one of that name.
+FURTHER_COLUMNS = ("attempt", "error_kind", "error_message")
+
 _TAG = "__type__"
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Return the Contract's columns of a job."""
+    """Return the manager's columns of a job."""
     return {
         "backend_name": job.backend,
         "status": job.status.shown,
@@ -49,17 +62,38 @@ def shown(job: Job) -> dict[str, Any]:
         "duration": job.duration,
         "description": job.description,
         "costs": job.costs,
+        "attempt": job.attempt,
+        "error_kind": job.kind,
+        "error_message": job.message,
     }
 
 
+def columns_shown(columns: Sequence[str]) -> list[str]:
+    """Return the columns of the tracker: the user's, and the manager's that are not among them."""
+    ours = (*CONTRACT_COLUMNS, *FURTHER_COLUMNS)
+    return [*columns, *(name for name in ours if name not in columns)]
+
+
+def values_shown(job: Job, record: Record) -> dict[str, Any]:
+    """Return the cells of a row of the tracker, those of the user packed.
+
+    The user's cell goes before one of the manager's further columns that has its name.
+    """
+    ours = shown(job)
+    for name in FURTHER_COLUMNS:
+        if name in record.values:
+            del ours[name]
+    return {**record.values, **ours}
+
+
 def row_of(job: Job, record: Record) -> pd.Series[Any]:
-    """Return the row as callbacks see it: the user's columns and the Contract's."""
+    """Return the row as callbacks see it: the user's columns and the manager's."""
     import pandas as pd  # noqa: PLC0415
 
-    values = {name: unpack(value) for name, value in record.values.items()}
+    values = {name: unpack(value) for name, value in values_shown(job, record).items()}
     label = unpack(record.label)
     name = tuple(label) if isinstance(label, list) else label  # of an index of several levels
-    return pd.Series({**values, **shown(job)}, name=name, dtype=object)
+    return pd.Series(values, name=name, dtype=object)
 
 
 def pack(value: Any, where: str) -> Any:

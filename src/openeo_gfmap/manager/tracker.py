@@ -23,12 +23,14 @@ from openeo_gfmap.manager.job_store import JobStore, MemoryJobStore, Record, Sql
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.rows import (
     CONTRACT_COLUMNS,
+    FURTHER_COLUMNS,
+    columns_shown,
     merge,
     pack,
     records_of,
     shadowed,
-    shown,
     text_of,
+    values_shown,
 )
 from openeo_gfmap.manager.tracker_lock import TrackerLock
 
@@ -115,11 +117,11 @@ class Tracker:
 
     def _lines(self, jobs: Iterable[Job]) -> Iterator[list[str]]:
         columns = self.store.columns()
-        ours = [name for name in CONTRACT_COLUMNS if name not in columns]
-        yield [*columns, *ours]
+        header = columns_shown(columns)
+        yield header
         for job, record in zip(jobs, self.store.records(), strict=True):
-            values = {**record.values, **shown(job)}
-            yield [text_of(values.get(name)) for name in [*columns, *ours]]
+            values = values_shown(job, record)
+            yield [text_of(values.get(name)) for name in header]
 
     def _keep_foreign_view(self) -> None:
         """Save a CSV that somebody else wrote or changed before it is overwritten."""
@@ -212,7 +214,8 @@ def _read(path: Path, df: pd.DataFrame) -> tuple[list[str], list[tuple[Job, Reco
             f"none of the {len(rows)} rows of {path} is a row of the table (compared by "
             f"{', '.join(common)}). Name another tracker."
         )
-    extra = [name for name in header if name not in columns and name not in CONTRACT_COLUMNS]
+    ours = {*CONTRACT_COLUMNS, *FURTHER_COLUMNS}
+    extra = [name for name in header if name not in columns and name not in ours]
     return [*columns, *(extra if matched < len(rows) else [])], rows
 
 
