@@ -8,12 +8,14 @@ therefore needs no code of its own: the stored states say what comes next.
 
     not_started ──Intended──▶ creating ──Created/Found──▶ created ──▶ queued ──▶ running
          ▲                    │  │  │                        └─────────┴──────────┤ Seen
-         └──────NotMade───────┘  │  └─Skipped─▶ skipped                           ▼
-                        CreationFailed                          error, canceled, downloading
-                                 ▼                                                │ Fetched
-                           start_failed                                           ▼
-                                  finished ◀──────────Processed──────────── postprocessing
-                                  postprocessing-error ◀──ProcessingFailed────────┘
+         ├──────NotMade───────┘  │  └─Skipped─▶ skipped                           ▼
+         │              CreationFailed                          error, canceled, downloading
+         │                       ▼                                                │ Fetched
+         │                 start_failed                                           ▼
+         │                        finished ◀──────────Processed──────────── postprocessing
+         │                        postprocessing-error ◀──ProcessingFailed────────┘
+         │
+         └──Restarted (by the user) or Retried (by policy)── error, canceled, start_failed
 """
 
 from __future__ import annotations
