@@ -107,9 +107,9 @@ def test_a_back_end_that_cannot_start_a_job_is_not_asked_for_ever(
     with caplog.at_level(logging.WARNING, "openeo_gfmap.manager"):
         counts = manager(tmp_path, backend).run_jobs(table(4), start_job)
     assert counts == {"start_failed": 1, "finished": 3}
-    assert backend.scripts["job 0"].start_failures == 99 - 6
+    assert backend.scripts["job 0"].start_failures == 99 - 11
     told = [record.message for record in caplog.records]
-    assert sum("not started" in message for message in told) == 3
+    assert sum("start on fake did not work 3 times" in message for message in told) == 1
     assert sum("refused to start" in message for message in told) == 1
 
 
@@ -118,7 +118,7 @@ def test_who_waits_for_jobs_that_are_not_made_is_told_why(
 ) -> None:
     backend.default.creation_status = 500
     assert manager(tmp_path, backend).run_jobs(table(1), start_job) == {"start_failed": 1}
-    told = [record.message for record in caplog.records if "no job yet" in record.message]
+    told = [record.message for record in caplog.records if "did not work" in record.message]
     assert len(told) == 1 and "[500]" in told[0]
 
 

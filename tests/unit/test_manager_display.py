@@ -12,13 +12,12 @@ from rich.console import Console
 
 from openeo_gfmap.manager.display import (
     LogDisplay,
-    Progress,
     TerminalDisplay,
-    duration,
     make_display,
     render,
 )
 from openeo_gfmap.manager.lifecycle import JobStatus
+from openeo_gfmap.manager.progress import Progress, duration
 
 HALF_WAY = Progress(
     counts={JobStatus.FINISHED: 3, JobStatus.ERROR: 1, JobStatus.RUNNING: 2, JobStatus.QUEUED: 2},

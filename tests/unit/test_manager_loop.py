@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from openeo_gfmap.manager import lifecycle as life
-from openeo_gfmap.manager.display import Progress
 from openeo_gfmap.manager.job_store import MemoryJobStore
 from openeo_gfmap.manager.loop import Loop
 from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.progress import Progress
 from openeo_gfmap.manager.results import Claims
 from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.manager.worker import Task

@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -17,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from openeo_gfmap.manager import _log
-from openeo_gfmap.manager.lifecycle import FINAL, JobStatus
+from openeo_gfmap.manager.lifecycle import JobStatus
+from openeo_gfmap.manager.progress import Progress, amount, duration, spending
 
-__all__ = ["Display", "LogDisplay", "Progress", "TerminalDisplay", "make_display"]
+__all__ = ["Display", "LogDisplay", "TerminalDisplay", "make_display"]
 
 _STYLES: Mapping[JobStatus, str] = {
     JobStatus.FINISHED: "green",
@@ -29,73 +29,6 @@ _STYLES: Mapping[JobStatus, str] = {
     JobStatus.CANCELED: "yellow",
     JobStatus.RUNNING: "cyan",
 }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A moment of a run.
-
-    Attributes
-    ----------
-    counts
-        Number of jobs in each state that occurs.
-    samples
-        Samples in the catalogue.
-    new_samples, new_jobs
-        Of these, what this run has brought: samples, and jobs in a final state.
-    seconds
-        Since the run began.
-    message
-        What the user should know now; empty for nothing.
-    """
-
-    counts: Mapping[JobStatus, int] = field(default_factory=dict)
-    samples: int = 0
-    new_samples: int = 0
-    new_jobs: int = 0
-    seconds: float = 0.0
-    message: str = ""
-
-    @property
-    def jobs(self) -> int:
-        """All jobs."""
-        return sum(self.counts.values())
-
-    @property
-    def done(self) -> int:
-        """Jobs in a final state."""
-        return sum(count for status, count in self.counts.items() if status in FINAL)
-
-    @property
-    def samples_per_minute(self) -> float | None:
-        """Samples of this run a minute; None before the first."""
-        return 60 * self.new_samples / self.seconds if self.new_samples and self.seconds else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time left at the pace of this run; None before the first job is done."""
-        if not self.new_jobs:
-            return None
-        return self.seconds / self.new_jobs * (self.jobs - self.done)
-
-    def __str__(self) -> str:
-        states = ", ".join(f"{self.counts[s]} {s.value}" for s in JobStatus if self.counts.get(s))
-        parts = [f"{self.done} of {self.jobs} jobs done ({states})", f"{self.samples} samples"]
-        if self.samples_per_minute is not None:
-            parts.append(f"{self.samples_per_minute:.1f} a minute")
-        if self.seconds_left:
-            parts.append(f"about {duration(self.seconds_left)} left")
-        return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in the two largest units that matter."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    first = next((i for i, (value, _) in enumerate(units) if value), len(units) - 1)
-    return " ".join(f"{value} {unit}" for value, unit in units[first : first + 2] if value) or "0 s"
 
 
 class Display(Protocol):
@@ -183,8 +116,15 @@ def render(progress: Progress) -> RenderableType:
     table.add_row(
         "time", duration(progress.seconds), f"about {duration(left)} left" if left else ""
     )
-    message = Text(progress.message, style="yellow", overflow="ellipsis", no_wrap=True)
-    return Group(states, table, message) if progress.message else Group(states, table)
+    costs = progress.costs
+    if costs.spent or costs.limit is not None:
+        rest = f"about {amount(costs.left)} more" if costs.left else ""
+        table.add_row("costs", spending(costs), rest)
+    messages = [
+        Text(line, style="yellow", overflow="ellipsis", no_wrap=True)
+        for line in progress.message.splitlines()
+    ]
+    return Group(states, table, *messages)
 
 
 class LogDisplay:
@@ -201,7 +141,8 @@ class LogDisplay:
         now = time.monotonic()
         finished = progress.done == progress.jobs
         if news != self._shown and (finished or now - self._last >= self._interval):
-            _log.info("%s", progress)
+            message = f". {' '.join(progress.message.splitlines())}" if progress.message else ""
+            _log.info("%s%s", progress, message)
             self._shown, self._last = news, now
 
     def __enter__(self) -> LogDisplay:

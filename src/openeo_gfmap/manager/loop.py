@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import errno
-import queue
+import threading
 import time
-import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
+from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
-from openeo_gfmap.manager.answers import seconds_since
-from openeo_gfmap.manager.board import Board
-from openeo_gfmap.manager.display import Display, Progress, make_display
-from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.costs import Costs
+from openeo_gfmap.manager.crew import DISK_FULL, Crew, Outcome, threads_of
+from openeo_gfmap.manager.dispatch import Dispatcher
+from openeo_gfmap.manager.display import Display, make_display
+from openeo_gfmap.manager.kinds import ErrorKind
+from openeo_gfmap.manager.lifecycle import JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
-from openeo_gfmap.manager.pool import Pool
+from openeo_gfmap.manager.places import ParallelJobs
+from openeo_gfmap.manager.progress import Progress, amount
+from openeo_gfmap.manager.register import FAILED, Register
 from openeo_gfmap.manager.results import Claims, place
+from openeo_gfmap.manager.site import make_site
 from openeo_gfmap.manager.tasks import Task
 from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.manager.worker import Worker
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Loop"]
 
-_Outcome: TypeAlias = tuple[Task, life.Event | Exception]
-
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FAILED = frozenset({JobStatus.ERROR, JobStatus.CANCELED, JobStatus.START_FAILED})
 _VIEW_SHARE = 0.05  # of the time may go into rewriting the CSV
 _VIEW_INTERVAL = 1.0  # seconds, at least
+_IDS_TOLD = 5
 
 
 class Loop:
@@ -44,12 +50,12 @@ class Loop:
         Open tracker.
     worker : Worker
         Performs the actions.
-    parallel_jobs : mapping of str to int
+    parallel_jobs : mapping of str to int or callable
         Most active jobs of each back-end.
     options : ManagerOptions
-        Numbers of threads, patience.
+        Numbers of threads, patience, policies.
     poll_sleep : float
-        Seconds between two looks at a job.
+        Fewest seconds between two looks at a job.
     processing_threads : int
         Jobs that are post-processed at once.
     display : Display, optional
@@ -60,7 +66,7 @@ class Loop:
         self,
         tracker: Tracker,
         worker: Worker,
-        parallel_jobs: Mapping[str, int],
+        parallel_jobs: Mapping[str, ParallelJobs],
         *,
         options: ManagerOptions,
         poll_sleep: float,
@@ -68,309 +74,280 @@ class Loop:
         display: Display | None = None,
     ):
         self._tracker = tracker
-        self._store = tracker.store
         self._worker = worker
-        self._parallel_jobs = dict(parallel_jobs)
         self._options = options
-        self._poll_sleep = poll_sleep
         self._display = display or make_display()
-        self._jobs = self._store.jobs()
-        self._counts = Counter(job.status for job in self._jobs)
-        self._board = Board(self._jobs, self._parallel_jobs)
-        self._events: queue.SimpleQueue[_Outcome | None] = queue.SimpleQueue()
-        self._in_flight: dict[int, Task] = {}
-        self._rest_until: dict[int, float] = {}
-        self._failures: Counter[int] = Counter()
-        self._down: dict[str, str] = {}  # back-ends that fail, and how
-        self._view_due = 0.0
-        self._samples = self._store.count_items()
-        self._stopping = False
-        self._fatal: Exception | None = None
-        requests: Pool[Task] = Pool("requests", options.request_threads or 8, self._perform)
-        fetches: Pool[Task] = Pool("downloads", options.download_threads, self._perform)
-        processing: Pool[Task] = Pool("processing", processing_threads, self._perform)
-        self._pools: Mapping[type[Any], Pool[Task]] = {
-            life.Create: requests,
-            life.Search: requests,
-            life.Start: requests,
-            life.Poll: requests,
-            life.Cancel: requests,
-            life.Fetch: fetches,
-            life.Process: processing,
+        self._sites = {
+            name: make_site(name, number, options, poll_sleep)
+            for name, number in parallel_jobs.items()
         }
+        self._crew = Crew(worker, threads_of(parallel_jobs, options, processing_threads))
+        self._desk = Dispatcher(
+            self._sites, self._crew, clock=time.monotonic, job_seconds=options.job_seconds
+        )
+        self._register = Register(tracker.store, options, tuple(parallel_jobs), self._desk)
+        self._view_due = 0.0
+        self._stopping = False
+        self._broke = False  # told that no more may be spent
+        self._fatal: OSError | None = None
+        self._gate = threading.Lock()  # held while rows come in, or the last have come
+        self._closed = False
+        self._began = time.monotonic()
+        self._before = (self._register.done, self._register.samples)
+        #: How the run stands; replaced as a whole, for other threads to read.
+        self.progress = self._progress()
 
     # ------------------------------------------------------------------------------------- before
 
     def prepare(self, claims: Claims, *, restart_failed: bool, resume_postproc: bool) -> None:
         """Turn the user's wishes for old jobs into events, and remember whose files are whose."""
+        register, output_dir = self._register, self._worker.output_dir
+        lost = register.lost(output_dir) if self._options.refetch_lost else frozenset()
         events: list[tuple[int, life.Event]] = []
-        for job in self._jobs:
-            if restart_failed and job.status in _FAILED:
-                events.append((job.row, life.Restarted()))
+        for job in register.jobs:
+            if restart_failed and job.status in FAILED:
+                # Where only files are missing, the job itself is done and paid for.
+                fetch = job.kind == ErrorKind.RESULTS and job.status is JobStatus.ERROR and job.id
+                events.append((job.row, life.FetchAgain() if fetch else life.Restarted()))
             elif resume_postproc and job.status is JobStatus.POSTPROCESSING_ERROR:
                 events.append((job.row, life.Resumed()))
             elif not resume_postproc and job.status is JobStatus.POSTPROCESSING:
                 reason = "cut off in an earlier run; run with resume_postproc=True to take it up"
                 events.append((job.row, life.ProcessingFailed(reason)))
-            for file in self._store.files(job.row):
-                claims.take(job.row, place(self._worker.output_dir, file.path))
-        self._apply(events)
-        stranded = {
-            str(job.backend)
-            for job in self._jobs
-            if job.status not in life.FINAL
-            and job.status is not JobStatus.NOT_STARTED
-            and job.backend not in self._parallel_jobs
-        }
-        if stranded:
+            elif job.row in lost and job.status is JobStatus.FINISHED:
+                events.append((job.row, life.FilesLost()))
+            for file in self._tracker.store.files(job.row):
+                claims.take(job.row, place(output_dir, file.path))
+        register.apply(events)
+        if lost:
+            _log.warning("Files of %d finished jobs are lost: they are fetched again.", len(lost))
+        if stranded := register.stranded():
             _log.warning(
                 "Jobs of an earlier run are on %s, which was not added: they stay as they are. "
                 "Call add_backend for it to see them through.",
-                ", ".join(sorted(stranded)),
+                ", ".join(stranded),
             )
+
+    # ------------------------------------------------------------------------- from other threads
+
+    def stop(self) -> None:
+        """Begin nothing new; safe to call from a signal handler and from any thread."""
+        self._stopping = True
+        self._crew.wake()
+
+    def add(self, df: pd.DataFrame) -> int:
+        """Add rows from another thread; return how many are new.
+
+        Raises
+        ------
+        InputError
+            When a row has the label of another one that is there, or the run is over.
+        """
+        added: Future[int] = Future()
+
+        def enter() -> None:
+            try:
+                added.set_result(self._register.add(df))
+            except Exception as error:  # noqa: BLE001 - it is raised where the rows come from
+                added.set_exception(error)
+
+        with self._gate:
+            if self._closed or self._stopping:
+                raise InputError(
+                    "the run is over, or about to be: no rows can be added to it. Run again with "
+                    "them, on the same tracker."
+                )
+            self._crew.ask(enter)
+        return added.result()
 
     @property
     def stopped(self) -> bool:
         """Whether the user asked for the end."""
-        return self._stopping
+        return self._stopping and self._fatal is None
+
+    @property
+    def costs(self) -> Costs:
+        """What the jobs have cost so far."""
+        return self._register.book.summary()
 
     @property
     def farewell(self) -> str:
         """What a user who stopped the run should know."""
-        remote = [job for job in self._jobs if job.status in life.ACTIVE and job.id]
-        there = ", ".join(sorted({str(job.backend) for job in remote}))
-        still = f" Jobs that go on on {there}: {len(remote)}." if remote else ""
+        remote = [job for job in self._register.jobs if job.status in life.ACTIVE and job.id]
+        still = ""
+        if remote:
+            there = Counter(str(job.backend) for job in remote)
+            where = ", ".join(f"{count} on {name}" for name, count in sorted(there.items()))
+            ids = ", ".join(str(job.id) for job in remote[:_IDS_TOLD])
+            more = ", …" if len(remote) > _IDS_TOLD else ""
+            still = f" Jobs that go on there: {where} ({ids}{more})."
         return f"Stopped as you asked; nothing is lost.{still} Run the same again to resume."
-
-    def stop(self) -> None:
-        """Begin nothing new; safe to call from a signal handler."""
-        self._stopping = True
-        self._events.put(None)
 
     # ------------------------------------------------------------------------------------- running
 
     def run(self) -> dict[str, int]:
-        """Run until nothing is left to do; return how many jobs are in each status."""
-        started = time.monotonic()
-        before = (self._done(), self._samples)
+        """Run until nothing is left to do; return how many jobs are in each status.
+
+        Raises
+        ------
+        OSError
+            When the disk is full.
+        """
+        self._began = time.monotonic()
+        self._before = (self._register.done, self._register.samples)
         told_to_stop = False
-        _log.info("%d jobs, %d of them done.", len(self._jobs), before[0])
+        _log.info("%d jobs, %d of them done.", len(self._register.jobs), self._before[0])
         self._write_view(force=True)
         try:
             with self._display as display:
                 while True:
                     if self._stopping and not told_to_stop:
                         told_to_stop = True
-                        self._withdraw()
+                        _log.info(
+                            "Stopping: what is in hand is finished first%s.",
+                            "" if self._fatal else "; Ctrl-C again stops at once",
+                        )
                     self._launch()
-                    display.update(self._progress(started, *before))
-                    waiting = self._rest_until and not self._stopping
-                    if not self._in_flight and not waiting:
+                    self.progress = self._progress()
+                    display.update(self.progress)
+                    if self._is_over():
                         break
-                    self._apply_outcomes(self._collect())
+                    self._settle(self._crew.receive(self._pause()))
                     self._write_view()
         finally:
-            for pool in set(self._pools.values()):
-                pool.close()
-            if self._fatal is None:
-                self._write_view(force=True)
+            with self._gate:
+                self._closed = True
+            self._crew.dismiss()
+        if self._fatal is None:
+            self._write_view(force=True)
         if self._fatal is not None:
             raise self._fatal
-        counts = Counter(job.status.shown for job in self._jobs)
-        _log.info("%s", self.farewell if self._stopping else f"Done: {dict(counts)}.")
+        return self._conclude()
+
+    def _is_over(self) -> bool:
+        """Tell whether nothing is left to do; then no rows can be added any more."""
+        if not self._desk.at_end(launching=self._may_launch, stopping=self._stopping):
+            return False
+        with self._gate:
+            # Rows that came in since are seen to first.
+            self._closed = not self._crew.asked
+            return self._closed
+
+    @property
+    def _may_launch(self) -> bool:
+        return self._register.book.may_launch
+
+    def _conclude(self) -> dict[str, int]:
+        """Say how it ended."""
+        counts: Counter[str] = Counter()
+        for status, count in self._register.counts.items():
+            if count:
+                counts[status.shown] += count
+        if self._stopping:
+            _log.info("%s", self.farewell)
+        elif self._desk.waiting:
+            _log.warning(
+                "Done as far as max_costs allows: %s. Rows that were not begun: %d. Run the same "
+                "again with a higher max_costs to go on.",
+                dict(counts), self._desk.waiting,
+            )  # fmt: skip
+        else:
+            _log.info("Done: %s.", dict(counts))
         return dict(counts)
 
     def _launch(self) -> None:
         """Hand out what is to be done now."""
-        now = time.monotonic()
-        for row in [row for row, until in self._rest_until.items() if until <= now]:
-            del self._rest_until[row]
-        held = frozenset(self._in_flight.keys() | self._rest_until.keys())
-        limits = life.Limits(self._parallel_jobs, held=held, stopping=self._stopping)
-        actions = life.plan(self._board.candidates(held), limits)
+        launching = self._may_launch
+        if not launching and not self._broke and self._desk.waiting:
+            self._broke = True
+            _log.warning("%s", self._budget())
+        actions = self._desk.plan(launching=launching, stopping=self._stopping)
         # The intents are on disk before the first request is sent.
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._apply(
+        self._register.apply(
             (action.job.row, life.Intended(action.backend, uuid.uuid4().hex, at))
             for action in actions
             if isinstance(action, life.Create)
         )
-        for action in actions:
-            job = self._jobs[action.job.row]
-            if isinstance(action, life.Create):
-                action = life.Create(job, action.backend)  # noqa: PLW2901 - with the intent
-            task = Task(
-                action,
-                self._store.record(job.row),
-                files=self._store.files(job.row) if isinstance(action, life.Process) else (),
-                known_ids=(
-                    frozenset(j.id for j in self._jobs if j.id)
-                    if isinstance(action, life.Search)
-                    else frozenset()
-                ),
-                tries=self._failures[job.row],
-                waited=seconds_since(job.intended_at),
-            )
-            self._in_flight[job.row] = task
-            self._pools[type(action)].submit(task)
+        self._desk.send(actions, self._task)
 
-    def _perform(self, task: Task) -> None:
-        """Run an action in a pool's thread."""
-        try:
-            event = self._worker.perform(task)
-        except BaseException as error:  # noqa: BLE001 - the run goes on without this job, also when
-            # a callback wants to exit: a thread that ended would keep the run waiting for ever.
-            _log.debug("%s raised:\n%s", type(task.action).__name__, traceback.format_exc())
-            if isinstance(error, OSError) and error.errno in _DISK_FULL:
-                self._events.put((task, error))
-                return
-            event = _unexpected(task.action, error)
-        self._events.put((task, event))
-
-    def _collect(self) -> list[_Outcome]:
-        """Wait for outcomes, at most until a job has rested or the CSV is due."""
-        now = time.monotonic()
-        until = min([*self._rest_until.values(), now + _VIEW_INTERVAL])
-        outcomes = []
-        try:
-            got = self._events.get(timeout=max(0.0, until - now))
-            while True:
-                if got is not None:
-                    outcomes.append(got)
-                got = self._events.get_nowait()
-        except queue.Empty:
-            return outcomes
-
-    def _withdraw(self) -> None:
-        """Take back what no thread has begun."""
-        _log.info("Stopping: what is in hand is finished first; Ctrl-C again stops at once.")
-        undone: list[tuple[int, life.Event]] = []
-        for pool in set(self._pools.values()):
-            for task in pool.withdraw():
-                job = task.action.job
-                del self._in_flight[job.row]
-                if isinstance(task.action, life.Create):
-                    undone.append((job.row, life.NotMade("stopped before it was created")))
-        self._apply(undone)
-
-    # -------------------------------------------------------------------------------------- events
-
-    def _apply_outcomes(self, outcomes: list[_Outcome]) -> None:
-        events: list[tuple[int, life.Event]] = []
-        for task, event in outcomes:
-            row = task.action.job.row
-            self._in_flight.pop(row, None)
-            if isinstance(event, Exception):
-                # The job stays as it is stored, and is taken up there when there is room.
-                self._fatal = event
-                self._stopping = True
-                continue
-            self._pace(task, event)
-            events.append((row, event))
-        self._apply(events)
-
-    def _pace(self, task: Task, event: life.Event) -> None:
-        """Decide when the job is looked at next."""
-        row, now = task.action.job.row, time.monotonic()
-        backend = str(task.action.job.backend)
-        if isinstance(event, life.Unreachable | life.NotMade):
-            self._failures[row] += 1
-            doubled = self._poll_sleep * 2.0 ** min(self._failures[row] - 1, 20)
-            self._rest_until[row] = now + min(self._options.longest_wait, doubled)
-            if isinstance(event, life.Unreachable) and event.outage:
-                if backend not in self._down:
-                    _log.warning("%s: %s. Trying again.", backend, event.message)
-                self._down[backend] = event.message
-            return
-        self._failures.pop(row, None)
-        if backend in self._down and not isinstance(task.action, life.Create | life.Process):
-            del self._down[backend]
-            _log.info("%s answers again.", backend)
-        if isinstance(event, life.Seen) and event.word not in ("finished", "error", "canceled"):
-            self._rest_until[row] = now + self._poll_sleep
-
-    def _apply(self, events: Iterable[tuple[int, life.Event]]) -> None:
-        """Change jobs and store by a batch of events, in one transaction."""
-        events = list(events)
-        if not events:
-            return
-        changed: dict[int, Job] = {}
-        with self._store.transaction():
-            for row, event in events:
-                job = life.apply(changed.get(row, self._jobs[row]), event)
-                changed[row] = job
-                self._store.save(job)
-                match event:
-                    case life.Fetched():
-                        self._store.set_files(row, event.files)
-                        self._store.set_items(row, ())
-                    case life.Processed() | life.ProcessedPartly():
-                        self._store.set_items(row, event.items)
-                    case life.Restarted():
-                        self._store.keep(self._jobs[row])
-                        self._store.set_files(row, ())
-        # Counted along, since to ask the store for all of them takes longer with every job. A job
-        # has none before it is processed, and is processed once.
-        self._samples += sum(
-            len(e.items) for _, e in events if isinstance(e, life.Processed | life.ProcessedPartly)
+    def _task(self, action: life.Action) -> Task:
+        job, store = self._register.jobs[action.job.row], self._tracker.store
+        if isinstance(action, life.Create):
+            action = replace(action, job=job)  # with the intent
+        return Task(
+            action,
+            store.record(job.row),
+            files=store.files(job.row) if isinstance(action, life.Process) else (),
+            known_ids=self._register.ids,
+            tries=self._desk.tries(job.row),
+            waited=self._desk.waited(job.row),
         )
-        for row, job in changed.items():
-            self._tell(self._jobs[row], job)
-            self._counts[self._jobs[row].status] -= 1
-            self._counts[job.status] += 1
-            self._jobs[row] = job
-            self._board.put(job)
 
-    def _tell(self, old: Job, new: Job) -> None:
-        """Say what became of a job, once."""
-        if new.status is old.status:
-            return
-        name = f"Job {new.id} of row {new.row}" if new.id else f"Row {new.row}"
-        if new.status in _FAILED or new.status is JobStatus.POSTPROCESSING_ERROR:
-            _log.error("%s: %s: %s", name, new.status.value, new.message or "no reason given")
-        else:
-            _log.debug("%s is %s (on back-end %s).", name, new.status.value, new.backend)
+    def _pause(self) -> float:
+        """Return how long to wait for outcomes: until a job has rested, or the CSV is due."""
+        due = self._desk.next_due()
+        return _VIEW_INTERVAL if due is None else min(_VIEW_INTERVAL, due - time.monotonic())
+
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        """Take in what came back."""
+        events: list[tuple[int, life.Event]] = []
+        for outcome in outcomes:
+            if outcome.fatal is not None:
+                # The job stays as it is stored, and is taken up there when there is room.
+                self._fatal = outcome.fatal
+                self._stopping = True
+            events += [(task.action.job.row, event) for task, event in outcome.events]
+        self._register.apply(events)
+        for outcome in outcomes:
+            self._desk.note(outcome, self._register.jobs)
 
     # ---------------------------------------------------------------------------------------- view
 
     def _write_view(self, *, force: bool = False) -> None:
         now = time.monotonic()
-        if force or now >= self._view_due:
-            self._tracker.write_view(self._jobs)
-            took = time.monotonic() - now
-            self._view_due = now + max(_VIEW_INTERVAL, took / _VIEW_SHARE)
+        if not force and (now < self._view_due or self._fatal is not None):
+            return
+        try:
+            self._tracker.write_view(self._register.jobs)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            self._fatal = error
+            self._stopping = True
+        took = time.monotonic() - now
+        self._view_due = now + max(_VIEW_INTERVAL, took / _VIEW_SHARE)
 
-    def _done(self) -> int:
-        return sum(self._counts[status] for status in life.FINAL)
-
-    def _progress(self, started: float, done: int, samples: int) -> Progress:
+    def _progress(self) -> Progress:
+        register, (done, samples) = self._register, self._before
         return Progress(
-            counts={status: count for status, count in self._counts.items() if count},
-            samples=self._samples,
-            new_samples=self._samples - samples,
-            new_jobs=self._done() - done,
-            seconds=time.monotonic() - started,
+            counts={status: count for status, count in register.counts.items() if count},
+            samples=register.samples,
+            new_samples=register.samples - samples,
+            new_jobs=register.done - done,
+            seconds=time.monotonic() - self._began,
+            costs=self.costs,
             message=self._message(),
         )
 
     def _message(self) -> str:
         if self._stopping:
             return "Stopping: what is in hand is finished first. Ctrl-C again stops at once."
-        if self._down:
-            reasons = (f"{backend}: {reason}" for backend, reason in sorted(self._down.items()))
-            return f"Trying again. {'; '.join(reasons)}"
-        return ""
+        lines = [
+            f"{site.name} does not answer; its jobs wait. {site.health.reason}"
+            for site in self._sites.values()
+            if site.health.reason
+        ]
+        lines += [
+            f"{site.name} takes fewer jobs now: at most {site.places.limit(time.monotonic())}."
+            for site in self._sites.values()
+            if site.places.throttled
+        ]
+        return "\n".join([*lines, self._budget()] if self._broke else lines)
 
-
-def _unexpected(action: life.Action, error: BaseException) -> life.Event:
-    """Return what an action's failure means that it did not foresee."""
-    message = f"{type(action).__name__} failed unexpectedly: {type(error).__name__}: {error}"
-    match action:
-        case life.Create():
-            return life.AnswerLost(message)
-        case life.Fetch():
-            return life.FetchFailed(message)
-        case life.Process():
-            return life.ProcessingFailed(message)
-        case _:
-            return life.Unreachable(message)
+    def _budget(self) -> str:
+        costs = self.costs
+        return (
+            f"No more jobs are made: {amount(costs.spent)} of at most {amount(costs.limit or 0)} "
+            f"spent; rows left: {self._desk.waiting}."
+        )

@@ -52,17 +52,6 @@ class Pool(Generic[T]):
             self._perform(task)
             self._idle.release()
 
-    def withdraw(self) -> list[T]:
-        """Take back the tasks that no thread has begun."""
-        taken: list[T] = []
-        while True:
-            try:
-                task = self._tasks.get_nowait()
-            except queue.Empty:
-                return taken
-            if task is not None:
-                taken.append(task)
-
     def close(self) -> None:
         """Let the threads end when they have done what was submitted."""
         for _ in self._threads:

@@ -1,0 +1,94 @@
+"""How a run stands, at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from openeo_gfmap.manager.costs import Costs
+from openeo_gfmap.manager.lifecycle import FINAL, JobStatus
+
+__all__ = ["Progress", "amount", "duration", "spending"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A moment of a run.
+
+    Attributes
+    ----------
+    counts
+        Number of jobs in each state that occurs.
+    samples
+        Samples in the catalogue.
+    new_samples, new_jobs
+        Of these, what this run has brought: samples, and jobs in a final state.
+    seconds
+        Since the run began.
+    costs
+        What the jobs have cost so far.
+    message
+        What the user should know now, one thing a line; empty for nothing.
+    """
+
+    counts: Mapping[JobStatus, int] = field(default_factory=dict)
+    samples: int = 0
+    new_samples: int = 0
+    new_jobs: int = 0
+    seconds: float = 0.0
+    costs: Costs = field(default_factory=Costs)
+    message: str = ""
+
+    @property
+    def jobs(self) -> int:
+        """All jobs."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """Jobs in a final state."""
+        return sum(count for status, count in self.counts.items() if status in FINAL)
+
+    @property
+    def samples_per_minute(self) -> float | None:
+        """Samples of this run a minute; None before the first."""
+        return 60 * self.new_samples / self.seconds if self.new_samples and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the pace of this run; None before the first job is done."""
+        if not self.new_jobs:
+            return None
+        return self.seconds / self.new_jobs * (self.jobs - self.done)
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{self.counts[s]} {s.value}" for s in JobStatus if self.counts.get(s))
+        parts = [f"{self.done} of {self.jobs} jobs done ({states})", f"{self.samples} samples"]
+        if self.samples_per_minute is not None:
+            parts.append(f"{self.samples_per_minute:.1f} a minute")
+        if self.seconds_left:
+            parts.append(f"about {duration(self.seconds_left)} left")
+        if self.costs.spent or self.costs.limit is not None:
+            parts.append(f"costs {spending(self.costs)}")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the two largest units that matter."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((i for i, (value, _) in enumerate(units) if value), len(units) - 1)
+    return " ".join(f"{value} {unit}" for value, unit in units[first : first + 2] if value) or "0 s"
+
+
+def amount(number: float) -> str:
+    """Return an amount of money or credits: whole, where the rest says nothing."""
+    return f"{number:,.0f}" if number >= 1000 or number == int(number) else f"{number:.4g}"
+
+
+def spending(costs: Costs) -> str:
+    """Return what was spent, and what may be."""
+    limit = f" of at most {amount(costs.limit)}" if costs.limit is not None else ""
+    return f"{amount(costs.spent)}{limit}"

@@ -1,0 +1,251 @@
+"""The jobs of a run, in memory and in the store: events in, one transaction a batch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openeo_gfmap.manager import _log
+from openeo_gfmap.manager import lifecycle as life
+from openeo_gfmap.manager.costs import CostBook
+from openeo_gfmap.manager.dispatch import Dispatcher
+from openeo_gfmap.manager.job_store import JobStore
+from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.policy import decide
+from openeo_gfmap.manager.rows import merge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FAILED", "Register"]
+
+#: States that the retry policy, and a user who restarts failed jobs, may lead out of.
+FAILED = frozenset({JobStatus.ERROR, JobStatus.CANCELED, JobStatus.START_FAILED})
+
+_RECIPE = "recipe"  # column of the user's table
+
+
+class Register:
+    """All jobs as they stand.
+
+    Parameters
+    ----------
+    store : JobStore
+        Remembers them.
+    options : ManagerOptions
+        The policies.
+    backends : sequence of str
+        Those that were added.
+    desk : Dispatcher
+        Is told of each change.
+
+    Attributes
+    ----------
+    jobs
+        By row.
+    counts
+        Jobs in each state.
+    samples
+        Items in the catalogue.
+    book
+        What the jobs have cost.
+    ids
+        Those of all jobs that were made, also of past ones.
+    """
+
+    def __init__(
+        self, store: JobStore, options: ManagerOptions, backends: Sequence[str], desk: Dispatcher
+    ):
+        self._store = store
+        self._policy = options.retry
+        self._backends = tuple(backends)
+        self._desk = desk
+        self._refetched: set[int] = set()  # rows that have items, and get new ones
+        self.jobs: list[Job] = []
+        self.counts: Counter[JobStatus] = Counter()
+        self.samples = store.count_items()
+        self.book = CostBook(limit=options.max_costs)
+        self.ids: set[str] = set()
+        for past in store.past_jobs():
+            self.book.add_past(past)
+            self.ids.update([past.id] if past.id else [])
+        if _RECIPE in store.columns():
+            for row, record in enumerate(store.records()):
+                self._name_recipe(row, record.values.get(_RECIPE))
+        for job in store.jobs():
+            self._enter(job)
+
+    def _enter(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.counts[job.status] += 1
+        self.book.add(job)
+        self.ids.update([job.id] if job.id else [])
+        self._desk.take_up(job)
+
+    def _name_recipe(self, row: int, recipe: object) -> None:
+        if isinstance(recipe, str) and recipe:
+            self.book.name(row, recipe)
+
+    @property
+    def done(self) -> int:
+        """Jobs in a final state."""
+        return sum(self.counts[status] for status in life.FINAL)
+
+    def add(self, df: pd.DataFrame) -> int:
+        """Add the rows of a table that are not there yet; return how many those are.
+
+        Raises
+        ------
+        InputError
+            When a row has the label of another one that is there.
+        """
+        merge(self._store, df)
+        known = len(self.jobs)
+        for job in self._store.jobs()[known:]:
+            self._name_recipe(job.row, self._store.record(job.row).values.get(_RECIPE))
+            self._enter(job)
+        return len(self.jobs) - known
+
+    # -------------------------------------------------------------------------------------- events
+
+    def apply(self, events: Iterable[tuple[int, life.Event]]) -> None:
+        """Change jobs and store by a batch of events, and by what the policy says of them.
+
+        All of it holds after a kill, or nothing.
+
+        Raises
+        ------
+        OSError
+            When the disk is full.
+        """
+        steps: list[tuple[Job, life.Event, Job]] = []
+        latest: dict[int, Job] = {}
+        rests: list[tuple[int, float]] = []
+        events = list(events)
+        if not events:
+            return
+        try:
+            with self._store.transaction():
+                for row, event in events:
+                    old = latest.get(row, self.jobs[row])
+                    new = self._step(old, event)
+                    steps.append((old, event, new))
+                    if new.status in FAILED and new.status is not old.status:
+                        remedy = decide(self._policy, new, self._store.past(row), self._backends)
+                        if remedy is not None:
+                            rests.append((row, self._policy.wait(new)))
+                            steps.append((new, remedy, self._step(new, remedy)))
+                            new = steps[-1][2]
+                    latest[row] = new
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            message = "the disk of the tracker is full; make room and run the same again"
+            raise OSError(errno.ENOSPC, message) from error
+        self._account(steps)
+        for row, job in latest.items():
+            before, self.jobs[row] = self.jobs[row], job
+            self._desk.changed(before, job)
+        for row, seconds in rests:
+            self._desk.pause(row, seconds)
+
+    def _step(self, old: Job, event: life.Event) -> Job:
+        """Write what one event changes."""
+        new = life.apply(old, event)
+        match event:
+            case life.Restarted() | life.Retried():
+                self._store.keep(old)
+                self._store.set_files(old.row, ())
+            case life.Fetched():
+                self._store.set_files(old.row, event.files)
+                self._store.set_items(old.row, ())
+            case life.Processed() | life.ProcessedPartly():
+                self._store.set_items(old.row, event.items)
+        self._store.save(new)
+        return new
+
+    def _account(self, steps: Sequence[tuple[Job, life.Event, Job]]) -> None:
+        """Keep the sums, and say what happened."""
+        recount = False
+        for position, (old, event, new) in enumerate(steps):
+            self.counts[old.status] -= 1
+            self.counts[new.status] += 1
+            self.book.change(old, new)
+            if new.id:
+                self.ids.add(new.id)
+            match event:
+                case life.Processed() | life.ProcessedPartly():
+                    # Counted along: to ask the store for all takes longer with every job.
+                    self.samples += len(event.items)
+                    self._refetched.add(new.row)
+                case life.FilesLost():
+                    self._refetched.add(new.row)
+                case life.Fetched() if old.row in self._refetched or old.attempt > 1:
+                    recount = True
+            remedied = position + 1 < len(steps) and steps[position + 1][0] is new
+            if position and steps[position - 1][2] is old:
+                self._tell_remedy(old, event, new)
+            elif not remedied:
+                self._tell(old, new)
+        if recount:
+            self.samples = self._store.count_items()
+
+    def _tell(self, old: Job, new: Job) -> None:
+        """Say what became of a job, once."""
+        if new.status is old.status:
+            return
+        if new.status in FAILED or new.status is JobStatus.POSTPROCESSING_ERROR:
+            reason = new.message or "no reason given"
+            _log.error("%s: %s: %s", _named(new), new.status.value, reason)
+        else:
+            _log.debug("%s is %s (on back-end %s).", _named(new), new.status.value, new.backend)
+
+    def _tell_remedy(self, failed: Job, event: life.Event, new: Job) -> None:
+        """Say that a job failed, and what the policy does about it."""
+        again = isinstance(event, life.FetchAgain)
+        how = "its files are fetched again" if again else f"made again{_differently(failed, new)}"
+        _log.warning(
+            "%s: %s: %s; %s (attempt %d of %d).",
+            _named(failed), failed.kind or failed.status.value, failed.message or "no reason given",
+            how, new.retries + 1, self._policy.max_attempts,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------- what is there
+
+    def stranded(self) -> list[str]:
+        """Return the back-ends with jobs that go on, which were not added."""
+        open_ = (job for job in self.jobs if job.status not in life.FINAL)
+        there = {str(job.backend) for job in open_ if job.status is not JobStatus.NOT_STARTED}
+        return sorted(there.difference(self._backends))
+
+    def lost(self, output_dir: Path) -> frozenset[int]:
+        """Return the finished jobs of which a file is not as the catalogue says."""
+        rows = set()
+        for row, item in self._store.items():
+            for asset in item["assets"].values():
+                href = str(asset["href"])
+                if row not in rows and "://" not in href:
+                    path, size = output_dir / href, asset.get("file:size")
+                    if not path.is_file() or (size is not None and path.stat().st_size != size):
+                        rows.add(row)
+        return frozenset(rows)
+
+
+def _named(job: Job) -> str:
+    return f"Job {job.id} of row {job.row}" if job.id else f"Row {job.row}"
+
+
+def _differently(old: Job, new: Job) -> str:
+    """Say what is other about the next attempt."""
+    before, after = json.loads(old.overrides or "{}"), json.loads(new.overrides or "{}")
+    larger = [f"{name} {value}" for name, value in after.items() if before.get(name) != value]
+    parts = [f" with {', '.join(larger)}"] if larger else []
+    if new.backend != old.backend:
+        parts.append(f" on {new.backend}")
+    return "".join(parts)

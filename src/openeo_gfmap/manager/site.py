@@ -1,0 +1,63 @@
+"""What a run knows of one of its back-ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openeo_gfmap.manager.health import Health
+from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.pacing import Backoff, Rhythm
+from openeo_gfmap.manager.places import ParallelJobs, Places
+
+__all__ = ["Site", "make_site"]
+
+_FIRST_PROBE = 1.0  # seconds, at most
+_HOLD = 12  # looks during which a back-end that was full is asked for fewer jobs
+
+
+@dataclass
+class Site:
+    """A back-end, as the loop sees it.
+
+    Attributes
+    ----------
+    name
+        Name of the back-end.
+    health
+        Whether it answers.
+    places
+        How many jobs may be active on it.
+    rhythm
+        How often its jobs are looked at.
+    backoff
+        How long a job rests after something failed.
+    pages
+        Requests that it takes to look at its list of jobs, as last seen.
+    """
+
+    name: str
+    health: Health
+    places: Places
+    rhythm: Rhythm
+    backoff: Backoff
+    pages: int = 1
+
+
+def make_site(
+    name: str, parallel_jobs: ParallelJobs, options: ManagerOptions, poll_sleep: float
+) -> Site:
+    """Return a back-end of which nothing is known yet.
+
+    Raises
+    ------
+    InputError
+        When `parallel_jobs` is no number of jobs.
+    """
+    first = max(poll_sleep, 0.01)
+    return Site(
+        name,
+        Health(name, Backoff(min(first, _FIRST_PROBE), options.longest_wait)),
+        Places(name, parallel_jobs, hold=min(_HOLD * first, options.longest_wait)),
+        Rhythm(poll_sleep, options.longest_poll),
+        Backoff(first, options.longest_wait),
+    )
