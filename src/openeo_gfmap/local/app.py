@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, Router
 
 from . import (
+    openapi,
     routes_discovery,
     routes_files,
     routes_jobs,
@@ -52,6 +53,7 @@ def create_app(service: Service) -> Starlette:
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.endpoints = _endpoints(api)
+    app.state.openapi = openapi.describe(api, ROOT)
     service.queue.graph_of = service.definitions.inline
     app.state.sync_slots = asyncio.Semaphore(service.settings.parallel_jobs)
     return app

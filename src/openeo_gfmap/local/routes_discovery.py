@@ -14,6 +14,7 @@ from starlette.routing import Route
 from .access import USER
 from .engine import registry
 from .formats import file_formats
+from .openapi import MEDIA_TYPE
 from .web import ROOT, check_token, root_url, service_of
 
 __all__ = ["API_VERSION", "routes", "well_known"]
@@ -27,6 +28,7 @@ DESCRIPTION = (
 )
 CONFORMANCE = [
     "https://api.openeo.org/1.2.0",
+    "https://api.openeo.org/extensions/remote-process-definition/0.1.0",
     "https://api.stacspec.org/v1.0.0/core",
     "https://api.stacspec.org/v1.0.0/collections",
 ]
@@ -37,6 +39,7 @@ def routes() -> list[Route]:
     """Return the routes, relative to the API root."""
     return [
         Route("/", capabilities),
+        Route("/openapi.json", openapi_document),
         Route("/conformance", conformance),
         Route("/collections", collections),
         Route("/collections/{collection_id}", collection),
@@ -62,7 +65,9 @@ async def capabilities(request: Request) -> Response:
         ("version-history", base.removesuffix(ROOT) + "/.well-known/openeo", "API versions"),
         ("conformance", f"{base}/conformance", "Conformance classes"),
         ("data", f"{base}/collections", "Collections"),
+        ("service-desc", f"{base}/openapi.json", "OpenAPI description"),
     ]
+    types = {"service-desc": MEDIA_TYPE}
     return JSONResponse(
         {
             "type": "Catalog",
@@ -76,11 +81,22 @@ async def capabilities(request: Request) -> Response:
             "conformsTo": CONFORMANCE,
             "endpoints": request.app.state.endpoints,
             "links": [
-                {"rel": rel, "href": href, "type": "application/json", "title": title}
+                {
+                    "rel": rel,
+                    "href": href,
+                    "type": types.get(rel, "application/json"),
+                    "title": title,
+                }
                 for rel, href, title in links
             ],
         }
     )
+
+
+async def openapi_document(request: Request) -> Response:
+    """Describe this interface, in OpenAPI."""
+    document = {**request.app.state.openapi, "servers": [{"url": root_url(request)}]}
+    return JSONResponse(document, media_type=MEDIA_TYPE)
 
 
 async def conformance(request: Request) -> Response:
