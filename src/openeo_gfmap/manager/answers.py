@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +21,6 @@ __all__ = [
     "is_transient",
     "kind_of",
     "one_line",
-    "seconds_since",
     "without_mark",
 ]
 
@@ -90,14 +87,6 @@ def is_gone(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """Return an error as a short line; some hold a whole HTML page."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-
-
-def seconds_since(moment: str | None) -> float:
-    """Return how long ago a moment was; without one, or in the future, for ever."""
-    if moment is None:
-        return math.inf
-    passed = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    return passed if passed >= 0 else math.inf
 
 
 def without_mark(description: str | None) -> str | None:

@@ -51,6 +51,11 @@ class Health:
         """When to ask it whether it answers; None while it does, or is just being asked."""
         return self._probe_at if self.paused and not self._probing else None
 
+    def away(self, message: str, now: float) -> None:
+        """Note that it did not answer from the start: for long enough to be told."""
+        self._failures = _TOLD_AFTER - 1
+        self.failed(message, now)
+
     def probe(self) -> None:
         """Note that it is being asked."""
         self._probing = True

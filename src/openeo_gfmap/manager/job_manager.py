@@ -11,27 +11,32 @@ Only the loop's own thread touches jobs and the store.
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pystac
+import requests
+from openeo.rest import OpenEoRestError
 from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager import _log, access, results
-from openeo_gfmap.manager.answers import one_line
-from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
+from openeo_gfmap.manager import _log, results
+from openeo_gfmap.manager.answers import is_transient, one_line
+from openeo_gfmap.manager.background import Run
+from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
 from openeo_gfmap.manager.catalog import existing_items, write_collection
-from openeo_gfmap.manager.intent import mark_creations
+from openeo_gfmap.manager.connections import Connections, Provider
+from openeo_gfmap.manager.costs import Costs
+from openeo_gfmap.manager.display import Display, LogDisplay, make_display
 from openeo_gfmap.manager.job_store import JobStore
 from openeo_gfmap.manager.loop import Loop
 from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.places import ParallelJobs, check_parallel_jobs
+from openeo_gfmap.manager.session import Session
 from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.manager.worker import Worker
 from openeo_gfmap.stac.constants import CONSTELLATION
@@ -40,8 +45,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["GFMAPJobManager"]
-
-Provider: TypeAlias = Connection | Callable[[], Connection]
 
 
 class GFMAPJobManager:
@@ -63,7 +66,7 @@ class GFMAPJobManager:
         the order of its features, once their files are in place; returns the items. It runs at
         least once a job: after a kill it starts anew, on files as they were downloaded.
     poll_sleep : float
-        Seconds between two looks at a job.
+        Fewest seconds between two looks at a job; `options` has the most.
     n_threads : int
         Jobs that are post-processed at once. The callbacks that open files still take turns,
         unless `options` says otherwise.
@@ -76,7 +79,7 @@ class GFMAPJobManager:
     post_job_params : mapping, optional
         Third argument of `post_job_action`.
     options : ManagerOptions, optional
-        Numbers of attempts and threads.
+        Retry policy, limits of costs and time, numbers of attempts and threads.
     """
 
     def __init__(  # noqa: PLR0917 - the order is part of the public signature
@@ -98,6 +101,8 @@ class GFMAPJobManager:
     ):
         if n_threads < 1:
             raise InputError(f"n_threads is {n_threads}; it must be 1 or more.")
+        if not 0 <= poll_sleep < float("inf"):
+            raise InputError(f"poll_sleep is {poll_sleep}; it must be a number of seconds.")
         self._output_dir = Path(output_dir).absolute()
         self._path_generator = PathGenerator(output_path_generator)
         self._post_job_action = (
@@ -115,14 +120,13 @@ class GFMAPJobManager:
         self._constellation: str | None = None
         self._stac_dir: Path | None = None
         self._item_assets: dict[str, pystac.ItemAssetDefinition] = {}
-        self._backends: dict[str, tuple[Provider, int]] = {}
-        self._connections: dict[str, Connection] = {}
-        self._connecting = threading.Lock()
-        self._store: JobStore | None = None  # of the last run, for create_stac
+        self._connections = Connections(self._options)
+        self._backends: dict[str, ParallelJobs] = {}
+        self._last: Session | None = None
 
     # ------------------------------------------------------------------------------------ set up
 
-    def add_backend(self, name: str, connection: Provider, parallel_jobs: int = 2) -> None:
+    def add_backend(self, name: str, connection: Provider, parallel_jobs: ParallelJobs = 2) -> None:
         """Add a back-end that jobs may run on.
 
         Parameters
@@ -132,23 +136,18 @@ class GFMAPJobManager:
             on one that was.
         connection : openeo.Connection or callable
             A connection, or a function without arguments that returns one.
-        parallel_jobs : int
-            Most jobs that are active on it at once.
+        parallel_jobs : int or callable
+            Most jobs that are active on it at once, or a function that gives this number for a
+            local time (a ``datetime`` with its zone); 0 then makes and starts no job.
 
         Raises
         ------
         InputError
-            When `connection` is neither, or `parallel_jobs` less than 1.
+            When `connection` is neither, or `parallel_jobs` no such number.
         """
-        if not isinstance(connection, Connection) and not callable(connection):
-            raise InputError(
-                f"the connection of back-end {name!r} is a {type(connection).__name__}; pass an "
-                "openeo.Connection or a function that returns one, such as cdse_connection."
-            )
-        if parallel_jobs < 1:
-            raise InputError(f"parallel_jobs of {name!r} is {parallel_jobs}; it must be 1 or more.")
-        self._backends[name] = (connection, parallel_jobs)
-        self._connections.pop(name, None)
+        check_parallel_jobs(name, parallel_jobs)
+        self._connections.add(name, connection)
+        self._backends[name] = parallel_jobs
 
     def setup_stac(
         self,
@@ -232,19 +231,61 @@ class GFMAPJobManager:
         KeyboardInterrupt
             After Ctrl-C, once what was in hand is done.
         """
+        session = self._open(df, start_job, tracker, make_display())
+        counts = session.run(interruptible=True)
+        if session.loop.stopped:
+            raise KeyboardInterrupt(session.loop.farewell)
+        return counts
+
+    def start(
+        self,
+        df: pd.DataFrame,
+        start_job: Callable[..., Any],
+        tracker: str | Path | None = None,
+    ) -> Run:
+        """Run all jobs of a table in a background thread, as in a notebook; return at once.
+
+        Parameters
+        ----------
+        df, start_job, tracker
+            As for `run_jobs`.
+
+        Returns
+        -------
+        Run
+            Has ``status()``, ``add(df)``, ``stop()`` and ``join()``.
+
+        Raises
+        ------
+        InputError
+            When there is no back-end, or table, callbacks or tracker cannot be used.
+        TrackerLocked
+            When another process runs jobs on the tracker, or another run of this one does.
+        """
+        # A live table would write over what the user types meanwhile.
+        return Run(self._open(df, start_job, tracker, LogDisplay()))
+
+    def _open(
+        self,
+        df: pd.DataFrame,
+        start_job: Callable[..., Any],
+        tracker: str | Path | None,
+        display: Display,
+    ) -> Session:
+        """Return a run that is ready to go, with its tracker open."""
         if not self._backends:
             raise InputError("no back-end was added; call add_backend first.")
         start = StartJob(start_job)
         self._output_dir.mkdir(parents=True, exist_ok=True)
-        with Tracker(Path(tracker) if tracker is not None else None, df) as open_tracker:
-            for name in self._backends:
-                self.connection(name)
+        open_tracker = Tracker(Path(tracker) if tracker is not None else None, df)
+        try:
+            away = self._connect_all()
             claims = results.Claims()
-            stop = threading.Event()
+            hurry = threading.Event()
             worker = Worker(
                 output_dir=self._output_dir,
-                connect=self.connection,
-                reconnect=self._reconnect,
+                connect=self._connections.get,
+                reconnect=self._connections.renew,
                 start_job=start,
                 path_generator=self._path_generator,
                 post_job_action=self._post_job_action,
@@ -252,32 +293,42 @@ class GFMAPJobManager:
                 on_job_error=self.on_job_error,
                 claims=claims,
                 options=self._options,
-                wait=stop.wait,
+                wait=hurry.wait,
             )
             loop = Loop(
                 open_tracker,
                 worker,
-                {name: parallel for name, (_, parallel) in self._backends.items()},
+                self._backends,
                 options=self._options,
                 poll_sleep=self._poll_sleep,
                 processing_threads=self._n_threads,
+                display=display,
             )
             loop.prepare(
                 claims, restart_failed=self._restart_failed, resume_postproc=self._resume_postproc
             )
+            for name, reason in away.items():
+                loop.away(name, reason)
+        except BaseException:
+            open_tracker.close()
+            raise
+        self._last = Session(open_tracker, loop, self._output_dir, hurry, self._finish)
+        return self._last
+
+    def _connect_all(self) -> dict[str, str]:
+        """Connect to all back-ends; return those that do not answer, and why.
+
+        They are waited for, unless none answers: then more likely something else is wrong.
+        """
+        away: dict[str, str] = {}
+        for name in self._backends:
             try:
-                with _interrupts(loop.stop):
-                    counts = loop.run()
-            finally:
-                stop.set()
-                self._store = open_tracker.store
-                with suppress(OSError):  # not empty, or never made
-                    (self._output_dir / ".downloads").rmdir()
-            if self._stac_enabled:
-                self._write_stac(self._stac_dir, open_tracker.store)
-        if loop.stopped:
-            raise KeyboardInterrupt(loop.farewell)
-        return counts
+                self._connections.get(name)
+            except (requests.RequestException, OpenEoRestError) as error:
+                if not is_transient(error) or len(away) + 1 == len(self._backends):
+                    raise
+                away[name] = one_line(error)
+        return away
 
     def connection(self, name: str) -> Connection:
         """Return the connection of a back-end that was added; made once, for all threads.
@@ -287,34 +338,22 @@ class GFMAPJobManager:
         InputError
             When no such back-end was added.
         """
-        if name not in self._backends:
-            raise InputError(
-                f"back-end {name!r} was not added; added are {', '.join(self._backends)}."
-            )
-        if name not in self._connections:
-            with self._connecting:
-                if name not in self._connections:
-                    self._connections[name] = self._connect(name)
-        return self._connections[name]
+        return self._connections.get(name)
 
-    def _connect(self, name: str) -> Connection:
-        provider, _ = self._backends[name]
-        connection = provider if isinstance(provider, Connection) else provider()
-        renew = None if isinstance(provider, Connection) else provider
-        access.attend(connection, self._options, renew)
-        mark_creations(connection)
-        return connection
+    def costs(self) -> Costs:
+        """Return what the jobs have cost, and what the rest may cost; also while they run.
 
-    def _reconnect(self, name: str, broken: Connection) -> None:
-        """Replace a connection that nobody answers on; keep it while there is no better one."""
-        if self._connections[name] is not broken or not self._connecting.acquire(blocking=False):
-            return  # another thread has done it, or is at it
-        try:
-            self._connections[name] = self._connect(name)
-        except RAISED as error:
-            _log.debug("%s: no new connection either: %s", name, one_line(error))
-        finally:
-            self._connecting.release()
+        Raises
+        ------
+        InputError
+            When no jobs were run yet.
+        """
+        return self._last_run("costs").loop.progress.costs
+
+    def _last_run(self, caller: str) -> Session:
+        if self._last is None:
+            raise InputError(f"there is nothing to show yet; call run_jobs before {caller}.")
+        return self._last
 
     # --------------------------------------------------------------------------------------- STAC
 
@@ -332,13 +371,15 @@ class GFMAPJobManager:
         InputError
             When no jobs were run yet.
         """
-        if self._store is None:
-            raise InputError("there are no items yet; call run_jobs before create_stac.")
-        store = self._store.reopen()
+        store = self._last_run("create_stac").tracker.store.reopen()
         try:
             return self._write_stac(Path(output_path) if output_path else self._stac_dir, store)
         finally:
             store.close()
+
+    def _finish(self, store: JobStore) -> None:
+        if self._stac_enabled:
+            self._write_stac(self._stac_dir, store)
 
     def _write_stac(self, folder: Path | None, store: JobStore) -> Path:
         # One item at a time: those of a large run do not fit in memory.
@@ -362,21 +403,3 @@ class GFMAPJobManager:
         )
         _log.info("The STAC collection of %d items is %s.", count, path)
         return path
-
-
-@contextmanager
-def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C call `stop`; the second one is a KeyboardInterrupt as always."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's affair
-        return
-
-    def on_interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, previous)
-        stop()
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

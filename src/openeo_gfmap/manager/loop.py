@@ -88,6 +88,7 @@ class Loop:
         self._register = Register(tracker.store, options, tuple(parallel_jobs), self._desk)
         self._view_due = 0.0
         self._stopping = False
+        self._hint = ""
         self._broke = False  # told that no more may be spent
         self._fatal: OSError | None = None
         self._gate = threading.Lock()  # held while rows come in, or the last have come
@@ -128,10 +129,18 @@ class Loop:
                 ", ".join(stranded),
             )
 
+    def away(self, name: str, reason: str) -> None:
+        """Note that a back-end does not answer as the run begins: its jobs wait for it."""
+        self._sites[name].health.away(reason, time.monotonic())
+
     # ------------------------------------------------------------------------- from other threads
 
-    def stop(self) -> None:
-        """Begin nothing new; safe to call from a signal handler and from any thread."""
+    def stop(self, hint: str = "") -> None:
+        """Begin nothing new; safe to call from a signal handler and from any thread.
+
+        `hint` tells the user what else can be done.
+        """
+        self._hint = hint
         self._stopping = True
         self._crew.wake()
 
@@ -203,10 +212,7 @@ class Loop:
                 while True:
                     if self._stopping and not told_to_stop:
                         told_to_stop = True
-                        _log.info(
-                            "Stopping: what is in hand is finished first%s.",
-                            "" if self._fatal else "; Ctrl-C again stops at once",
-                        )
+                        _log.info("%s", self._message())
                     self._launch()
                     self.progress = self._progress()
                     display.update(self.progress)
@@ -217,6 +223,7 @@ class Loop:
         finally:
             with self._gate:
                 self._closed = True
+            self._crew.receive(0)  # who adds rows still waits for an answer
             self._crew.dismiss()
         if self._fatal is None:
             self._write_view(force=True)
@@ -332,7 +339,7 @@ class Loop:
 
     def _message(self) -> str:
         if self._stopping:
-            return "Stopping: what is in hand is finished first. Ctrl-C again stops at once."
+            return f"Stopping: what is in hand is finished first. {self._hint}".rstrip()
         lines = [
             f"{site.name} does not answer; its jobs wait. {site.health.reason}"
             for site in self._sites.values()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from numbers import Integral
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
 
-__all__ = ["ParallelJobs", "Places"]
+__all__ = ["ParallelJobs", "Places", "check_parallel_jobs"]
 
 ParallelJobs: TypeAlias = int | Callable[[datetime], int]
 
@@ -20,6 +20,37 @@ _ASKED_EVERY = 1.0  # seconds between two calls of the user's function
 def local_time() -> datetime:
     """Return the time on the user's wall, with its zone."""
     return datetime.now(UTC).astimezone()
+
+
+def check_parallel_jobs(name: str, parallel_jobs: object) -> None:
+    """Check what a user says about a back-end.
+
+    Raises
+    ------
+    InputError
+        When it is neither a number from 1 nor a function that now gives one from 0.
+    """
+    if callable(parallel_jobs):
+        _number_at(name, parallel_jobs, local_time())
+        return
+    number = _whole(parallel_jobs)
+    if number is None or number < 1:
+        raise InputError(
+            f"parallel_jobs of {name!r} is {parallel_jobs!r}; it must be a whole number, 1 or "
+            "more, or a function from a time to one."
+        )
+
+
+def _number_at(name: str, function: Any, moment: datetime) -> int:
+    """Return what the user's function gives for a time."""
+    answer = function(moment)
+    number = _whole(answer)
+    if number is None or number < 0:
+        raise InputError(
+            f"the function for parallel_jobs of {name!r} gave {answer!r} for "
+            f"{moment:%Y-%m-%d %H:%M}; it must give a whole number, 0 or more."
+        )
+    return number
 
 
 class Places:
@@ -59,27 +90,11 @@ class Places:
         self._complained = False
         self._ceiling: int | None = None  # below what the user says, while the back-end is full
         self._lowered_at = self._raise_at = 0.0
-        if callable(parallel_jobs):
-            self._wanted = self._ask(parallel_jobs)
-            return
-        number = _whole(parallel_jobs)
-        if number is None or number < 1:
-            raise InputError(
-                f"parallel_jobs of {name!r} is {parallel_jobs!r}; it must be a whole number, 1 or "
-                "more, or a function from a time to one."
-            )
-        self._wanted = number
+        check_parallel_jobs(name, parallel_jobs)
+        self._wanted = self._ask() if callable(parallel_jobs) else parallel_jobs
 
-    def _ask(self, function: Callable[[datetime], int]) -> int:
-        moment = self._clock()
-        answer = function(moment)
-        number = _whole(answer)
-        if number is None or number < 0:
-            raise InputError(
-                f"the function for parallel_jobs of {self._name!r} gave {answer!r} for "
-                f"{moment:%Y-%m-%d %H:%M}; it must give a whole number, 0 or more."
-            )
-        return number
+    def _ask(self) -> int:
+        return _number_at(self._name, self._parallel_jobs, self._clock())
 
     @property
     def throttled(self) -> bool:
@@ -105,7 +120,7 @@ class Places:
             return
         self._asked_at = now
         try:
-            self._wanted = self._ask(self._parallel_jobs)
+            self._wanted = self._ask()
         except Exception as error:  # noqa: BLE001 - the user's function; a run of days goes on
             if not self._complained:
                 self._complained = True
