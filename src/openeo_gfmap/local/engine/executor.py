@@ -7,12 +7,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,35 @@ def run(
     if any(isinstance(value, Unknown) for value in plan.constants.values()):
         raise OpenEOError("Internal", "The run was given no way to fetch files.", status=500)
     out_dir.mkdir(parents=True, exist_ok=True)
+    parts = plan.parts
+    done = [_execute(part, _share(env, i, len(parts)), out_dir) for i, part in enumerate(parts)]
+    assets = tuple(asset for result in done for asset in result.assets)
+    if not assets:
+        raise OpenEOError(
+            "NoDataAvailable",
+            "There is nothing to write: all pixels are missing on all dates. For results by "
+            "feature the log says why, feature by feature.",
+        )
+    return JobResult(
+        assets=assets,
+        derived_from=tuple(sorted({href for result in done for href in result.derived_from})),
+        usage={k: sum(result.usage[k] for result in done) for k in done[0].usage},
+    )
+
+
+def _share(env: Env, index: int, count: int) -> Env:
+    """Return settings whose progress is that of one of several results."""
+    if count == 1:
+        return env
+    return replace(env, progress=partial(_part_of, env.progress, index, count))
+
+
+def _part_of(progress: Callable[[float], None], index: int, count: int, percent: float) -> None:
+    progress((100 * index + percent) / count)
+
+
+def _execute(plan: Plan, env: Env, out_dir: Path) -> JobResult:
+    """Evaluate the windows of one result and write its files."""
     output = make_output(plan, out_dir, env.memory)
     windows = output.windows()
     started = time.monotonic()
@@ -81,11 +110,7 @@ def run(
         log.done(window)
     assets = output.finish()
     if not assets:
-        raise OpenEOError(
-            "NoDataAvailable",
-            "There is nothing to write: all pixels are missing on all dates. For results by "
-            "feature the log says why, feature by feature.",
-        )
+        env.log("warning", f"Node {plan.result!r}: there is nothing to write.")
     env.log("info", f"Wrote {len(assets)} files in {time.monotonic() - started:.1f} s.")
     used = {s.href or s.id for found in scenes.values() for s in found}
     return JobResult(

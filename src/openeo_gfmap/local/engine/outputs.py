@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,8 +59,8 @@ class Output(Protocol):
 
 def make_output(plan: Plan, out_dir: Path, memory: int) -> Output:
     """Choose the output for a plan: by the kind of its result, and the options of save_result."""
-    format, options = _format_of(plan)
-    prefix = str(options.get("filename_prefix") or "openEO")
+    format = "json" if plan.save is None else str(plan.save.args["format"]).lower()
+    options, prefix = plan.options, plan.file_prefix
     if plan.result not in plan.calls and isinstance(
         plan.constants[plan.result], Features | Unknown
     ):
@@ -311,12 +311,6 @@ def _required(features: Features | None) -> Features:
     if features is None:
         raise ValueError("A result by feature needs features.")
     return features
-
-
-def _format_of(plan: Plan) -> tuple[str, Mapping[str, Any]]:
-    if plan.save is None:
-        return "json", {}
-    return str(plan.save.args["format"]).lower(), plan.save.args.get("options") or {}
 
 
 def _save_netcdf(folder: Path, name: str, cube: Cube) -> list[ResultAsset]:

@@ -126,6 +126,8 @@ class CubeMeta:
     labels
         Labels of dimensions other than ``bands``, as far as they are known without reading:
         temporal ones are datetime64[ns] or texts.
+    calibration
+        Of radar data: openEO's name of the coefficient, where the source tells.
     """
 
     dims: tuple[str, ...]
@@ -142,6 +144,7 @@ class CubeMeta:
     itemsize: int = 2
     kinds: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    calibration: str | None = None
 
     def kind(self, dim: str) -> str:
         """Type of a dimension: ``spatial``, ``temporal``, ``bands`` or ``other``."""
@@ -358,6 +361,12 @@ class Plan:
         Id of the node whose value is the result (that of ``save_result`` is its ``data``).
     save
         The ``save_result`` call, None for a graph without.
+    prefix
+        What the names of the files begin with, unless ``save`` says otherwise.
+    suffix
+        Added to what ``save`` says, where two results would have the same names.
+    others
+        Plans of the further ``save_result`` nodes of the graph; they share all but the result.
     """
 
     calls: Mapping[str, Call]
@@ -366,6 +375,24 @@ class Plan:
     result: str
     save: Call | None = None
     problems: tuple[OpenEOError, ...] = ()
+    prefix: str = "openEO"
+    suffix: str = ""
+    others: tuple[Plan, ...] = ()
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options of the file format."""
+        return {} if self.save is None else self.save.args.get("options") or {}
+
+    @property
+    def file_prefix(self) -> str:
+        """What the names of this result's files begin with."""
+        return f"{self.options.get('filename_prefix') or self.prefix}{self.suffix}"
+
+    @property
+    def parts(self) -> tuple[Plan, ...]:
+        """One plan per result: this one first, then those of the other ``save_result`` nodes."""
+        return (replace(self, others=()), *self.others)
 
     def demands(self, demand: Demand, window: Window) -> dict[str, list[Demand]]:
         """Return all distinct demands on each node that a demand on the result leads to."""

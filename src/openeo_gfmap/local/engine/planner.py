@@ -71,16 +71,32 @@ class _Planner:
             if node.id in self.pixels:
                 self._guarded(node, lambda n: self._forward(n, context))
         last = self.graph.nodes[self.graph.result]
-        save = self.calls.get(last.id) if last.process == "save_result" else None
-        data = last.arguments.get("data") if save else None
-        result = data.id if isinstance(data, NodeRef) else last.id
+        plan = self._plan(last, "openEO", problems=tuple(self.problems))
+        if plan.problems:
+            return plan
+        taken = {_prefix(plan)}
+        others = []
+        for node in self.graph.nodes.values():
+            if node.process == "save_result" and node.id != last.id:
+                part = self._plan(node, f"openEO_{node.id}")
+                if _prefix(part) in taken:  # two results must not write the same files
+                    part = replace(part, suffix=f"_{node.id}")
+                taken.add(_prefix(part))
+                others.append(part)
+        return replace(plan, others=tuple(others))
+
+    def _plan(self, node: Node, prefix: str, **more: Any) -> Plan:
+        """Return the plan of what a node gives, or of what it saves."""
+        save = self.calls.get(node.id) if node.process == "save_result" else None
+        data = node.arguments.get("data") if save else None
         return Plan(
             calls=self.calls,
             constants=self.constants,
             loads=self.loads,
-            result=result,
+            result=data.id if isinstance(data, NodeRef) else node.id,
             save=save,
-            problems=tuple(self.problems),
+            prefix=prefix,
+            **more,
         )
 
     def _is_pixel(self, node: Node) -> bool:
@@ -145,6 +161,8 @@ class _Planner:
             )
         if not isinstance(call.process.plan, Rule):
             (name,) = call.refs
+            if call.process.vectors:
+                raise call.invalid(name, "must be features; values of pixels cannot go there")
             meta: Any = call.cube(name)
         else:
             meta = rule.meta(call, context)
@@ -226,3 +244,7 @@ def _node_refs(node: Node) -> list[NodeRef]:
 
 def _bound(value: Any, scope: Scope) -> Any:
     return BoundCallback(value, {}, scope) if isinstance(value, ProcessGraph) else value
+
+
+def _prefix(plan: Plan) -> str:
+    return plan.file_prefix.lower()  # some file systems ignore case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -206,7 +207,18 @@ def _cube_meta(call: Call, context: PlanContext, collection: Any) -> CubeMeta:
         time=call.node.id,
         interval=spec.interval,
         itemsize=spec.dtype.itemsize,
+        calibration=_calibration(collection.id),
     )
+
+
+# Collections of calibrated radar data, by words of their ids.
+_CALIBRATED = {"rtc": "gamma0-terrain", "nrb": "gamma0-terrain"}
+
+
+def _calibration(id: str) -> str | None:
+    """Return the coefficient of a collection of radar data; None where its id does not tell."""
+    words = re.split(r"[^a-z0-9]+", id.lower())
+    return next((_CALIBRATED[word] for word in words if word in _CALIBRATED), None)
 
 
 def _collection_meta(call: Call, context: PlanContext) -> CubeMeta:

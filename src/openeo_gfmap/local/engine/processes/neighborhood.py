@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,13 +12,14 @@ from odc.geo.geobox import GeoBox
 
 from ...errors import OpenEOError
 from ..callbacks import BoundCallback, evaluate_callback
-from ..cube import Array, Cube, crop, select
+from ..cube import Array, Cube, crop, placed, select
 from ..demands import Demand, Window
 from ..grid import Grid
 from ..periods import PERIODS, split_periods
 from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Schema, process
-from .udf import after_udf, has_udf
+from ..values import along
+from .udf import after_udf, takes_cubes
 
 Chunks = Annotated[
     Any,
@@ -100,14 +101,8 @@ def _pixels(call: Call, name: str, entry: Mapping[str, Any], meta: CubeMeta) -> 
 
 
 def _meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta, chunks = call.cube(), _chunking(call)
-    udf = has_udf(call.args["process"])
-    if not udf and not chunks.single_pixels:
-        raise call.invalid(
-            "process",
-            "must call run_udf: other callbacks work along time only, with a size of 1 px in x "
-            "and y",
-        )
+    meta, chunks = call.raster(), _chunking(call)
+    udf = takes_cubes(call.args["process"])
     sizes = [n for n in (chunks.width, chunks.height) if n is not None]
     result = after_udf(meta) if udf else meta.patch(itemsize=max(4, meta.itemsize))
     return result.patch(
@@ -118,7 +113,7 @@ def _meta(call: Call, context: PlanContext) -> CubeMeta:
 
 def _inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
     meta, chunks = call.cube(), _chunking(call)
-    bands = None if has_udf(call.args["process"]) else demand.bands
+    bands = None if takes_cubes(call.args["process"]) else demand.bands
     wanted = demand.patch(bands=bands, interval=(None, None))
     if demand.box is None or chunks.single_pixels:
         return {"data": wanted}
@@ -192,8 +187,10 @@ def apply_neighborhood(
     data
         A raster data cube.
     process
-        Callback on data: run_udf, or, with a size of 1 px in x and y, any callback on the labeled
-        array along t.
+        Callback on data: run_udf or predict_onnx, which get the chunk as a cube; or any callback
+        on the array of a chunk's values, band by band, dates outside, then rows, then columns.
+        It gives one value for the chunk, or as many as it got. With a size of 1 px in x and y
+        and without overlap, the array is labeled with the dates.
     size
         Chunk size per dimension: x and y in ``px`` or ``m``; for t a period such as ``dekad``.
         Dimensions that are left out are not split.
@@ -209,7 +206,7 @@ def apply_neighborhood(
     """
     chunks = _chunking(env.call)
     parts = _by_period(data, chunks.period)
-    if not has_udf(process):
+    if not takes_cubes(process) and chunks.single_pixels:
         done = [_along_time(part, process, context) for part in parts]
     else:
         done = [_by_chunk(part, process, context, chunks, env) for part in parts]
@@ -234,14 +231,41 @@ def _along_time(cube: Cube, callback: BoundCallback, context: Any) -> Cube:
     values = np.moveaxis(wide.data, axis, 0)
     labels = wide.labels.get("t")
     result = evaluate_callback(callback, {"data": Array(values, labels), "context": context})
-    made = result.values if isinstance(result, Array) else np.asarray(result)
+    made = _as_many(result, values)
+    return wide.with_data(np.moveaxis(made, 0, axis))
+
+
+def _as_many(result: Any, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return what a callback made of arrays along axis 0, its one value repeated along it."""
+    if isinstance(result, list | tuple):
+        result = Array(along(result))
+    made = result.values if isinstance(result, Array) else np.asarray(result, dtype=float)
+    if made.shape in {(), values.shape[1:]} and made.shape != values.shape:
+        made = np.broadcast_to(made, values.shape)
+    if made.shape[:1] == values.shape[:1] and made.ndim == 1:
+        made = np.broadcast_to(made.reshape(-1, *(1,) * (values.ndim - 1)), values.shape)
     if made.shape != values.shape:
         raise OpenEOError(
             "ProcessParameterInvalid",
-            f"The callback of apply_neighborhood gave {made.shape[0] if made.ndim else 1} values "
-            f"for {values.shape[0]} dates; it must keep their number.",
+            f"The callback gave {made.shape[0] if made.ndim else 1} values for {len(values)}; it "
+            "must give as many, or one.",
         )
-    return wide.with_data(np.moveaxis(np.asarray(made, dtype=values.dtype), 0, axis))
+    return np.array(made, dtype=values.dtype)
+
+
+def on_chunk(cube: Cube, callback: BoundCallback, context: Any) -> Cube:
+    """Apply a callback to a chunk: to the cube itself, or to the array of its values by band."""
+    if takes_cubes(callback):
+        made: Cube = evaluate_callback(callback, {"data": cube, "context": context})
+        return made
+    wide = cube.as_float()
+    kept = [d for d in wide.dims if d not in ("t", "y", "x")]
+    order = [d for d in ("t", "y", "x") if d in wide.dims] + kept
+    moved = np.transpose(wide.data, [wide.axis(d) for d in order])
+    flat = moved.reshape(-1, *moved.shape[moved.ndim - len(kept) :])
+    result = evaluate_callback(callback, {"data": Array(flat), "context": context})
+    values = _as_many(result, flat).reshape(moved.shape)
+    return wide.with_data(np.transpose(values, [order.index(d) for d in wide.dims]))
 
 
 def _by_chunk(
@@ -260,10 +284,8 @@ def _by_chunk(
             outer = grid.box(
                 column + left - x, row + top - y, right - left + 2 * x, bottom - top + 2 * y
             )
-            made: Cube = evaluate_callback(
-                callback, {"data": crop(cube, outer), "context": context}
-            )
-            strip.append(crop(_on_box(made, outer), core))
+            made = on_chunk(crop(cube, outer), callback, context)
+            strip.append(crop(on_box(made, outer), core))
         bands.append(strip)
     if len(bands) == 1 and len(bands[0]) == 1:
         return bands[0][0]
@@ -280,13 +302,13 @@ def _by_chunk(
     return first.with_data(joined, geobox=whole)
 
 
-def _on_box(cube: Cube, box: GeoBox) -> Cube:
+def on_box(cube: Cube, box: GeoBox) -> Cube:
     """Trust the shape of what a UDF gave back; its coordinates may be gone."""
     if tuple(cube.data.shape[-2:]) != tuple(box.shape):
         raise OpenEOError(
             "ProcessParameterInvalid",
-            f"The UDF in apply_neighborhood gave {cube.data.shape[-2:]} rows and columns for a "
-            f"chunk of {tuple(box.shape)}; it must keep the shape.",
+            f"The UDF gave {cube.data.shape[-2:]} rows and columns for a chunk of "
+            f"{tuple(box.shape)}; it must keep the shape.",
         )
     return cube.with_data(cube.data, geobox=box)
 
@@ -297,7 +319,39 @@ def _like(cube: Cube, first: Cube) -> Cube:
         if not np.array_equal(labels, cube.labels.get(dim, ())):
             raise OpenEOError(
                 "ProcessParameterInvalid",
-                f"The UDF in apply_neighborhood gave different labels of {dim!r} for different "
-                "chunks.",
+                f"The callback gave different labels of {dim!r} for different chunks.",
             )
     return cube if cube.nodata == first.nodata else cube.as_float()
+
+
+def joined(like: Cube, parts: Sequence[tuple[Cube, np.ndarray[Any, Any]]], box: GeoBox) -> Cube:
+    """Put parts of a box together; what no part holds is missing.
+
+    Parameters
+    ----------
+    like
+        Gives dimensions and labels where there are no parts.
+    parts
+        Cubes of one structure with masks (y, x) of the pixels that count. They may reach beyond
+        the box.
+    box
+        The pixels of the result.
+    """
+    if not parts:
+        return like.as_float().with_data(
+            np.full((*like.data.shape[:-2], *box.shape), np.nan, dtype=np.float32), geobox=box
+        )
+    first = parts[0][0].as_float()
+    data = np.full((*first.data.shape[:-2], *box.shape), np.nan, dtype=first.data.dtype)
+    for part, inside in parts:
+        cube, have = _like(part, first).as_float(), placed(part)
+        size = box.transform.a
+        left = round((have.transform.c - box.transform.c) / size)
+        top = round((box.transform.f - have.transform.f) / size)
+        rows = slice(max(0, -top), min(have.shape[0], box.shape[0] - top))
+        columns = slice(max(0, -left), min(have.shape[1], box.shape[1] - left))
+        target = data[
+            ..., rows.start + top : rows.stop + top, columns.start + left : columns.stop + left
+        ]
+        np.copyto(target, cube.data[..., rows, columns], where=inside[rows, columns])
+    return first.with_data(data, geobox=box)

@@ -12,7 +12,7 @@ from ...errors import OpenEOError
 from ..cube import Cube, align
 from ..demands import Demand, Window
 from ..grid import Grid, crs_name, extent_of
-from ..plan import Call, CubeMeta, PlanContext, Rule, same_meta
+from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import CubeData, Schema, Text, process
 from ..resampling import SourceGrid, method_of, pixel_map, warp
 
@@ -25,23 +25,40 @@ Projection = Annotated[Any, Schema([{"type": "integer"}, {"type": "string"}, {"t
 _KERNEL = 4
 
 
+# Where a corner's x and y are in the bounds of an extent.
+_CORNERS = {
+    "upper-left": (0, 3),
+    "lower-left": (0, 1),
+    "lower-right": (2, 1),
+    "upper-right": (2, 3),
+}
+
+
 def _resample_spatial_meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta = call.cube()
+    meta = call.raster()
     method_of(str(call.args["method"]))
     size = call.args["resolution"]
     sizes = size if isinstance(size, list) else [size]
     numbers = all(isinstance(v, int | float) and np.isfinite(v) and v >= 0 for v in sizes)
     if not numbers or len(set(sizes)) != 1:
         raise call.invalid("resolution", f"must be one size of square pixels, got {size!r}")
-    projection = call.args.get("projection")
+    projection, align = call.args.get("projection"), str(call.args["align"])
+    if align not in _CORNERS:
+        raise call.invalid("align", f"is {align!r}; use one of {', '.join(_CORNERS)}")
     crs = meta.grid.crs if projection in (None, 0) else crs_name(projection)
     if crs == meta.grid.crs:
         if not sizes[0] or sizes[0] == meta.grid.resolution:
             return meta
-        return _on(meta, Grid(crs, float(sizes[0]), meta.grid.origin))
-    if not sizes[0]:
-        raise call.invalid("resolution", "must be given when the projection changes")
-    return _on(meta, Grid(crs, float(sizes[0])))
+        origin = meta.grid.origin
+    else:
+        if not sizes[0]:
+            raise call.invalid("resolution", "must be given when the projection changes")
+        origin = (0.0, 0.0)
+    if align != "upper-left":
+        x, y = _CORNERS[align]
+        bounds = extent_of(meta.grid.cover(meta.extent)).to(crs).bounds
+        origin = (bounds[x], bounds[y])
+    return _on(meta, Grid(crs, float(sizes[0]), origin))
 
 
 def _on(meta: CubeMeta, grid: Grid) -> CubeMeta:
@@ -85,7 +102,7 @@ def resample_spatial(
     """Bring a cube onto other pixels.
 
     The new pixel corners are multiples of the resolution, so that results of different places
-    and jobs fit together.
+    and jobs fit together; ``align`` can ask for another grid.
 
     Parameters
     ----------
@@ -98,7 +115,9 @@ def resample_spatial(
     method
         Resampling method.
     align
-        The grid is fixed as described, so this has no effect.
+        ``upper-left``, the default, is the grid just described. ``lower-left``, ``lower-right``
+        and ``upper-right`` put a pixel corner on that corner of the cube's extent, on which the
+        grid then depends.
 
     Returns
     -------
@@ -110,7 +129,7 @@ def resample_spatial(
 
 def _target_meta(call: Call, context: PlanContext) -> CubeMeta:
     method_of(str(call.args["method"]))
-    return _on(call.cube(), call.cube("target").grid)
+    return _on(call.raster(), call.raster("target").grid)
 
 
 @process(plan=Rule(meta=_target_meta, inputs=_source_demand))
@@ -157,6 +176,3 @@ def onto(cube: Cube, box: GeoBox, method: str) -> Cube:
     else:
         out = np.stack([warp(plane, grid, box, method, missing) for plane in planes])
     return ready.with_data(out.reshape(*ready.data.shape[:-2], *box.shape), geobox=box)
-
-
-__all__ = ["onto", "resample_cube_spatial", "resample_spatial", "same_meta", "source_box"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import OpenEOError
@@ -80,7 +81,8 @@ def run_udf(
             "ProcessParameterInvalid",
             f"run_udf works on raster data cubes here, got {type(data).__name__}.",
         )
-    return run_code(_code(udf, env), runtime, data, context or {})
+    made = run_code(_code(udf, env), runtime, data, context or {})
+    return replace(made, kinds={d: v for d, v in data.kinds.items() if d in made.dims})
 
 
 def _code(udf: str, env: Scope | None) -> str:
@@ -94,5 +96,14 @@ def _code(udf: str, env: Scope | None) -> str:
 
 def has_udf(callback: Any) -> bool:
     """Whether a callback runs a UDF, which wants the cube itself instead of arrays."""
+    return "run_udf" in _processes(callback)
+
+
+def takes_cubes(callback: Any) -> bool:
+    """Whether a callback on a chunk wants it as a cube: it runs a UDF or a model."""
+    return not {"run_udf", "predict_onnx"}.isdisjoint(_processes(callback))
+
+
+def _processes(callback: Any) -> set[str]:
     graph = callback.graph if isinstance(callback, BoundCallback) else callback
-    return isinstance(graph, ProcessGraph) and "run_udf" in graph.processes()
+    return set(graph.processes()) if isinstance(graph, ProcessGraph) else set()
