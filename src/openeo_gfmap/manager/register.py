@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from openeo_gfmap.manager.job_store import JobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.policy import decide
-from openeo_gfmap.manager.rows import merge
+from openeo_gfmap.manager.rows import merge, wanted_backend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +159,9 @@ class Register:
     def _step(self, old: Job, event: life.Event) -> Job:
         """Write what one event changes."""
         new = life.apply(old, event)
+        if isinstance(event, life.NotMade) and not old.retries:
+            # Whoever has room may make it now, unless the user said who.
+            new = replace(new, backend=wanted_backend(self._store.record(old.row)))
         match event:
             case life.Restarted() | life.Retried():
                 self._store.keep(old)

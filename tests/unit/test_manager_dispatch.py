@@ -1,0 +1,410 @@
+"""Who is sent for what, and when: with a clock and a crew made by hand."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from openeo_gfmap.manager import lifecycle as life
+from openeo_gfmap.manager.crew import Errand, Lane, Outcome
+from openeo_gfmap.manager.dispatch import Dispatcher
+from openeo_gfmap.manager.job_store import Record
+from openeo_gfmap.manager.kinds import ErrorKind
+from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.places import ParallelJobs
+from openeo_gfmap.manager.site import make_site
+from openeo_gfmap.manager.tasks import Task
+
+LOGGER = "openeo_gfmap.manager"
+
+
+class Hands:
+    """A crew that only takes note of what it is sent for."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.errands: list[Errand] = []
+
+    @property
+    def out(self) -> int:
+        return len(self.errands)
+
+    def free(self, lane: Lane, backend: str | None) -> int:
+        mine = [e for e in self.errands if e.lane is lane]
+        if backend is not None:
+            mine = [e for e in mine if e.backend == backend]
+        return self.threads - len(mine)
+
+    def send(self, errand: Errand) -> None:
+        self.errands.append(errand)
+
+
+class Stage:
+    """A dispatcher, its jobs, a clock, and what the back-ends answer."""
+
+    def __init__(
+        self,
+        *parallel: tuple[str, ParallelJobs],
+        jobs: int,
+        threads: int = 64,
+        pinned: Callable[[int], str | None] = lambda row: None,
+        poll_sleep: float = 10.0,
+        job_seconds: float | None = None,
+    ) -> None:
+        self.now = 1000.0
+        self.options = ManagerOptions(job_seconds=job_seconds)
+        self.crew = Hands(threads)
+        self.sites = {
+            name: make_site(name, number, self.options, poll_sleep) for name, number in parallel
+        }
+        self.desk = Dispatcher(
+            self.sites,
+            self.crew,  # type: ignore[arg-type]
+            clock=lambda: self.now,
+            job_seconds=job_seconds,
+        )
+        self.pinned = pinned
+        self.jobs = [Job(row, backend=pinned(row)) for row in range(jobs)]
+        for job in self.jobs:
+            self.desk.take_up(job)
+        self.looks: dict[int, list[float]] = {}
+        self.actions: Counter[str] = Counter()
+        self.answers: Callable[[Task], life.Event] = smooth
+        self.down: set[str] = set()
+
+    def apply(self, row: int, event: life.Event) -> None:
+        old, new = self.jobs[row], life.apply(self.jobs[row], event)
+        if isinstance(event, life.NotMade):
+            new = replace(new, backend=self.pinned(row))  # as the register does
+        self.jobs[row] = new
+        self.desk.changed(old, new)
+
+    def send(self, *, launching: bool = True, stopping: bool = False) -> None:
+        """Hand out what can be handed out now."""
+        actions = self.desk.plan(launching=launching, stopping=stopping)
+        for action in actions:
+            self.actions[type(action).__name__] += 1
+            if isinstance(action, life.Create):
+                self.apply(action.job.row, life.Intended(action.backend, "mark", "2024-01-01"))
+            if isinstance(action, life.Poll):
+                self.looks.setdefault(action.job.row, []).append(self.now)
+
+        def task_of(action: life.Action) -> Task:
+            if isinstance(action, life.Create):
+                action = replace(action, job=self.jobs[action.job.row])
+            return Task(action, Record(0, {}))
+
+        self.desk.send(actions, task_of)
+
+    def receive(self) -> None:
+        """Have all errands come back."""
+        errands, self.crew.errands = self.crew.errands, []
+        for errand in errands:
+            away = life.Unreachable(f"{errand.backend} is away")
+            if errand.backend in self.down and errand.lane is not Lane.PROCESS:
+                if len(errand.tasks) == 1:
+                    lost = isinstance(errand.tasks[0].action, life.Create)
+                    event = life.NotMade("away", outage=True) if lost else away
+                    outcome = Outcome(errand, ((errand.tasks[0], event),))
+                else:
+                    outcome = Outcome(errand, failure=away)
+            elif len(errand.tasks) > 1:
+                outcome = Outcome(
+                    errand,
+                    tuple((task, life.Seen("running")) for task in errand.tasks),
+                    pages=2,
+                )
+            else:
+                outcome = Outcome(errand, tuple((t, self.answers(t)) for t in errand.tasks))
+            for task, event in outcome.events:
+                self.apply(task.action.job.row, event)
+            self.desk.note(outcome, self.jobs)
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """One pass of a loop, and some time."""
+        self.send()
+        self.receive()
+        self.now += seconds
+
+    def of(self, status: JobStatus) -> list[int]:
+        return [job.row for job in self.jobs if job.status is status]
+
+
+def smooth(task: Task) -> life.Event:
+    row = task.action.job.row
+    match task.action:
+        case life.Create():
+            return life.Created(f"j-{row}")
+        case life.Start():
+            return life.Seen("queued")
+        case life.Fetch():
+            return life.Fetched(())
+        case life.Process():
+            return life.Processed(())
+        case life.Cancel():
+            return life.TimedOut("too long", ErrorKind.TIME_LIMIT)
+        case _:
+            return life.Seen("running")
+
+
+# ----------------------------------------------------------------------------------- how many jobs
+
+
+def test_all_places_are_taken_at_once() -> None:
+    stage = Stage(("there", 20), jobs=100)
+    stage.turn()
+    assert stage.actions == {"Create": 20}
+    stage.turn()
+    assert len(stage.of(JobStatus.QUEUED)) == 20
+    stage.turn()
+    assert stage.actions == {"Create": 20, "Start": 20}  # the places are taken
+
+
+def test_whoever_has_room_takes_from_one_queue() -> None:
+    stage = Stage(("a", 3), ("b", 5), jobs=20, pinned=lambda row: "a" if row >= 16 else "cdse")
+    stage.turn()
+    of = Counter(job.backend for job in stage.jobs if job.status is JobStatus.CREATED)
+    assert of == {"a": 3, "b": 5}
+    assert {job.backend for job in stage.jobs[16:]} == {"a"}
+
+
+def test_a_paused_back_end_takes_nothing_from_the_queue() -> None:
+    stage = Stage(("a", 2), ("b", 2), jobs=30, pinned=lambda row: "a" if row == 29 else None)
+    stage.down.add("a")
+    for _ in range(5):
+        stage.turn(30)
+    assert stage.sites["a"].health.paused
+    stage.answers = lambda task: (
+        life.Seen("finished") if isinstance(task.action, life.Poll) else smooth(task)
+    )
+    for _ in range(100):
+        stage.turn(30)
+    assert len(stage.of(JobStatus.FINISHED)) == 29
+    assert stage.jobs[29].status is JobStatus.NOT_STARTED and stage.jobs[29].backend == "a"
+    assert {job.backend for job in stage.jobs[:29] if job.status is JobStatus.FINISHED} == {"b"}
+    assert not stage.desk.at_end(launching=True, stopping=False)
+
+
+def test_places_of_the_night() -> None:
+    number = 0
+    stage = Stage(("there", lambda _: number), jobs=10)
+    stage.turn(2)
+    assert not stage.actions and not stage.desk.at_end(launching=True, stopping=False)
+    number = 4
+    stage.turn()
+    assert stage.actions["Create"] == 4
+    number, stage.now = 0, stage.now + 2
+    stage.turn()
+    assert "Start" not in stage.actions  # made, but there is no place to run them now
+    number, stage.now = 2, stage.now + 2
+    stage.turn()
+    assert stage.actions["Start"] == 2
+
+
+def test_a_full_back_end_is_asked_for_fewer_jobs(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(("there", 20), jobs=60)
+    room = 5
+    running: set[int] = set()
+
+    def answer(task: Task) -> life.Event:
+        if isinstance(task.action, life.Start):
+            if len(running) >= room:
+                return life.Unreachable(
+                    "too many jobs", ErrorKind.CAPACITY, outage=False, retry_after=20
+                )
+            running.add(task.action.job.row)
+        return smooth(task)
+
+    stage.answers = answer
+    with caplog.at_level(logging.INFO, LOGGER):
+        for _ in range(8):
+            stage.turn(5)
+    assert len(stage.of(JobStatus.RUNNING) + stage.of(JobStatus.QUEUED)) == 5
+    assert stage.actions["Create"] == 20 and stage.actions["Start"] == 20  # and no more tries
+    assert [r.message for r in caplog.records if "takes no more jobs" in r.message][1:] == []
+    assert not stage.of(JobStatus.START_FAILED)
+    room = 20
+    for _ in range(200):
+        stage.turn(60)
+    assert len(stage.of(JobStatus.RUNNING)) == 20
+
+
+# ------------------------------------------------------------------------------------------ outages
+
+
+def test_an_outage_marks_nothing_failed_and_ends_for_all_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage(("a", 20), ("b", 2), jobs=100)
+    for _ in range(3):
+        stage.turn(10)
+    before = [job.status for job in stage.jobs]
+    stage.down.add("a")
+    with caplog.at_level(logging.INFO, LOGGER):
+        asked = Counter[str]()
+        for _ in range(2000):
+            stage.send()
+            asked.update(e.backend for e in stage.crew.errands if e.tasks or e.lane is Lane.LOOK)
+            assert sum(e.backend == "a" and not e.tasks for e in stage.crew.errands) <= 1
+            stage.receive()
+            stage.now += 10
+        assert stage.sites["a"].health.reason
+        assert asked["a"] < 200 < asked["b"]  # 20,000 s: one probe in 300 s, and before it a few
+        assert [j.status for j in stage.jobs if j.backend == "a"] == [
+            s for j, s in zip(stage.jobs, before, strict=True) if j.backend == "a"
+        ]
+        stage.down.clear()
+        stage.now += 300
+        stage.turn()
+        stage.send()
+        looked_at = {t.action.job.row for e in stage.crew.errands for t in e.tasks}
+    on_a = {job.row for job in stage.jobs if job.backend == "a"}
+    assert on_a <= looked_at  # none of them waits for its own time
+    told = [r.message for r in caplog.records if r.message.startswith("a ")]
+    assert len(told) == 2 and "does not answer" in told[0] and "answers again" in told[1]
+
+
+def test_an_outage_does_not_use_up_a_jobs_own_tries() -> None:
+    stage = Stage(("a", 1), jobs=1)
+    stage.turn()
+    stage.down.add("a")
+    for _ in range(100):
+        stage.turn(10)
+    assert stage.desk.tries(0) <= 1
+    stage.down.clear()
+    stage.answers = lambda task: life.Unreachable("500", outage=False)
+    for _ in range(400):
+        stage.turn(10)
+    assert stage.desk.tries(0) > 5  # now it answers, and the fault is with the job
+
+
+# -------------------------------------------------------------------------------------------- looks
+
+
+def test_one_look_a_job_and_interval_and_the_list_where_it_is_cheaper() -> None:
+    stage = Stage(("there", 20), jobs=20, poll_sleep=10)
+    sizes: list[int] = []
+    for _ in range(600):
+        stage.send()
+        sizes += [len(e.tasks) for e in stage.crew.errands if e.lane is Lane.LOOK]
+        stage.receive()
+        stage.now += 1
+    assert set(sizes) == {20}  # all together, two requests instead of twenty
+    for looks in stage.looks.values():
+        gaps = [b - a for a, b in pairwise(looks)]
+        assert min(gaps) >= 10
+    assert max(len(looks) for looks in stage.looks.values()) <= 50
+
+
+def test_few_jobs_are_looked_at_one_by_one_when_the_list_is_long() -> None:
+    stage = Stage(("there", 3), jobs=3)
+    stage.sites["there"].pages = 30
+    for _ in range(100):
+        stage.send()
+        assert all(len(e.tasks) <= 1 for e in stage.crew.errands)
+        stage.receive()
+        stage.now += 1
+    assert stage.looks
+
+
+def test_what_the_list_leaves_out_is_looked_at_by_itself_at_once() -> None:
+    stage = Stage(("there", 5), jobs=5)
+    stage.turn()
+    stage.turn(30)
+    stage.send()
+    (errand,) = stage.crew.errands
+    assert len(errand.tasks) == 5
+    stage.crew.errands.clear()
+    told = tuple((task, life.Seen("running")) for task in errand.tasks[:3])
+    for task, event in told:
+        stage.apply(task.action.job.row, event)
+    stage.desk.note(Outcome(errand, told, pages=1), stage.jobs)
+    stage.send()
+    alone = sorted(e.tasks[0].action.job.row for e in stage.crew.errands)
+    assert alone == sorted(task.action.job.row for task in errand.tasks[3:])
+    assert all(len(e.tasks) == 1 for e in stage.crew.errands)
+
+
+# ------------------------------------------------------------------------------------------- limits
+
+
+def test_a_job_that_runs_too_long_is_ended() -> None:
+    stage = Stage(("there", 2), jobs=2, job_seconds=3600, poll_sleep=60)
+    for _ in range(300):
+        stage.turn(17)
+        if stage.actions["Cancel"]:
+            break
+    assert stage.actions["Cancel"] == 2
+    began = 1000.0
+    assert 3600 <= stage.now - began <= 3600 + 300
+    assert [job.kind for job in stage.jobs] == ["time-limit", "time-limit"]
+    assert stage.desk.at_end(launching=True, stopping=False)
+
+
+def test_times_of_an_earlier_process_are_read_with_care() -> None:
+    """There is only the clock on the wall for them, and it may have jumped."""
+    stage = Stage(("there", 9), jobs=0, job_seconds=3600)
+    now = datetime.now(UTC)
+    past, future = now - timedelta(hours=2), now + timedelta(days=900)
+    moments = [past.isoformat(), future.isoformat(), None, "yesterday", past.date().isoformat()]
+    for row, moment in enumerate(moments):
+        stage.jobs.append(
+            Job(row, status=JobStatus.CREATING, backend="there", mark="m", intended_at=moment)
+        )
+        stage.desk.take_up(stage.jobs[row])
+    assert [stage.desk.waited(row) >= 7100 for row in range(4)] == [True, False, False, False]
+    assert stage.desk.waited(1) == 0
+    running = Job(
+        9, status=JobStatus.RUNNING, backend="there", id="j", running_since=past.isoformat()
+    )
+    stage.jobs += [Job(row) for row in range(len(stage.jobs), 9)] + [running]
+    stage.desk.take_up(running)
+    stage.send()
+    assert stage.actions["Cancel"] == 1
+
+
+# ------------------------------------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize("rows", [100, 10_000])
+def test_a_pass_looks_at_few_jobs_however_many_there_are(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when all of them wait for their files, or for their post-processing."""
+    shown: list[int] = []
+    planned = life.plan
+
+    def counting(jobs: list[Job], limits: life.Limits) -> list[life.Action]:
+        shown.append(len(jobs))
+        return planned(jobs, limits)
+
+    monkeypatch.setattr(life, "plan", counting)
+    for status in (JobStatus.NOT_STARTED, JobStatus.DOWNLOADING, JobStatus.POSTPROCESSING):
+        stage = Stage(("there", 5), jobs=0, threads=4)
+        stage.jobs = [Job(row, status=status, backend="there", id="j") for row in range(rows)]
+        for job in stage.jobs:
+            stage.desk.take_up(job)
+        for _ in range(10):
+            stage.turn(1)
+    assert max(shown) <= 20
+
+
+def test_a_stopped_run_only_sees_through_what_has_arrived() -> None:
+    stage = Stage(("there", 9), jobs=0)
+    states = [JobStatus.NOT_STARTED, JobStatus.CREATED, JobStatus.RUNNING, JobStatus.DOWNLOADING]
+    states += [JobStatus.POSTPROCESSING]
+    stage.jobs = [Job(n, status=s, backend="there", id="j") for n, s in enumerate(states)]
+    for job in stage.jobs:
+        stage.desk.take_up(job)
+    stage.send(stopping=True)
+    assert stage.actions == {"Process": 1}
+    stage.receive()
+    assert stage.desk.at_end(launching=True, stopping=True)
+    assert not stage.desk.at_end(launching=True, stopping=False)
