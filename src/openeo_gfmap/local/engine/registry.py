@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 from ..errors import OpenEOError
@@ -18,19 +19,33 @@ from .cube import Array as _Array
 from .cube import Cube as _Cube
 
 __all__ = [
+    "NOTHING",
     "AnyValue",
     "ArrayOf",
+    "BandName",
     "Boolean",
+    "BoundingBox",
     "Callback",
+    "CollectionId",
     "CubeData",
+    "Date",
+    "GeoJson",
     "Geometries",
+    "InputFormat",
+    "InputOptions",
     "Integer",
+    "Label",
     "Number",
     "Object",
+    "OutputFormat",
+    "OutputOptions",
     "Process",
+    "Projection",
+    "Scalar",
     "Schema",
     "TableData",
     "Text",
+    "Uri",
     "all_processes",
     "get_process",
     "process",
@@ -45,13 +60,16 @@ class Schema:
 
 
 # The annotations a process function may use. Values inside callbacks are numpy arrays or Python
-# scalars (elementwise), or `cube.Array` (along a dimension).
+# scalars (elementwise), or `cube.Array` (along a dimension). Null is no value of these types:
+# parameters that take it are annotated `Number | None`, or have the default None.
 AnyValue = Annotated[Any, Schema({"description": "Any data type."})]
-Number = Annotated[Any, Schema({"type": ["number", "null"]})]
-Integer = Annotated[Any, Schema({"type": ["integer", "null"]})]
-Boolean = Annotated[Any, Schema({"type": ["boolean", "null"]})]
-Text = Annotated[Any, Schema({"type": ["string", "null"]})]
-Object = Annotated[dict[str, Any], Schema({"type": "object"})]
+Number = Annotated[Any, Schema({"type": "number"})]
+Integer = Annotated[Any, Schema({"type": "integer"})]
+Boolean = Annotated[Any, Schema({"type": "boolean"})]
+Text = Annotated[Any, Schema({"type": "string"})]
+Scalar = Annotated[Any, Schema({"type": ["number", "boolean", "string", "null"]})]
+Label = Annotated[Any, Schema([{"type": "number"}, {"type": "string"}])]
+Object = Annotated[Any, Schema({"type": "object"})]
 ArrayOf = Annotated[_Array, Schema({"type": "array", "items": {}})]
 CubeData = Annotated[_Cube, Schema({"type": "object", "subtype": "datacube"})]
 TableData = Annotated[Any, Schema({"type": "object", "subtype": "datacube"})]
@@ -69,6 +87,37 @@ Geometries = Annotated[
     ),
 ]
 Callback = Annotated[Any, Schema({"type": "object", "subtype": "process-graph"})]
+# Texts and objects with a meaning that clients know.
+BandName = Annotated[Any, Schema({"type": "string", "subtype": "band-name"})]
+BoundingBox = Annotated[Any, Schema({"type": "object", "subtype": "bounding-box"})]
+CollectionId = Annotated[Any, Schema({"type": "string", "subtype": "collection-id"})]
+GeoJson = Annotated[Any, Schema({"type": "object", "subtype": "geojson"})]
+InputFormat = Annotated[Any, Schema({"type": "string", "subtype": "input-format"})]
+InputOptions = Annotated[Any, Schema({"type": "object", "subtype": "input-format-options"})]
+OutputFormat = Annotated[Any, Schema({"type": "string", "subtype": "output-format"})]
+OutputOptions = Annotated[Any, Schema({"type": "object", "subtype": "output-format-options"})]
+Uri = Annotated[Any, Schema({"type": "string", "subtype": "uri"})]
+Projection = Annotated[
+    Any,
+    Schema(
+        [
+            {"type": "integer", "subtype": "epsg-code"},
+            {"type": "string", "subtype": "wkt2-definition"},
+        ]
+    ),
+]
+Date = Annotated[
+    Any,
+    Schema(
+        [
+            {"type": "string", "subtype": "date-time", "format": "date-time"},
+            {"type": "string", "subtype": "date", "format": "date"},
+        ]
+    ),
+]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""The default of parameters that take an object."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -205,14 +254,15 @@ def _parameters(function: Callable[..., Any], signature: inspect.Signature) -> l
         if parameter.name == "env":
             continue
         name = parameter.name.rstrip("_")
+        schema = _schema(hints.get(parameter.name))
         entry: dict[str, Any] = {
             "name": name,
-            "description": texts.get(parameter.name, name),
-            "schema": _schema(hints.get(parameter.name)),
+            "description": texts.get(parameter.name, ""),
+            "schema": _nullable(schema) if parameter.default is None else schema,
         }
         if parameter.default is not inspect.Parameter.empty:
             entry["optional"] = True
-            entry["default"] = parameter.default
+            entry["default"] = _json(parameter.default)
         found.append(entry)
     return found
 
@@ -230,9 +280,26 @@ def _schema(hint: Any) -> dict[str, Any] | list[dict[str, Any]]:
             return extra.json
     for member in typing.get_args(hint):
         if member is not type(None) and (schema := _schema(member)):
-            choices = schema if isinstance(schema, list) else [schema]
-            return [*choices, {"type": "null"}]
+            return _nullable(schema)
     return {}
+
+
+def _nullable(schema: Any) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return a schema that takes null as well."""
+    choices = schema if isinstance(schema, list) else [schema]
+    if any("type" not in c or "null" in [c["type"], *c["type"]] for c in choices):
+        return dict(schema) if isinstance(schema, dict) else list(schema)
+    if len(choices) > 1 or choices[0].keys() != {"type"}:
+        return [*choices, {"type": "null"}]
+    types = choices[0]["type"]
+    return {"type": [*([types] if isinstance(types, str) else types), "null"]}
+
+
+def _json(default: Any) -> Any:
+    """Return a default as JSON: Python's must not be changeable."""
+    if isinstance(default, tuple):
+        return list(default)
+    return dict(default) if isinstance(default, Mapping) else default
 
 
 def _docstring(function: Callable[..., Any]) -> tuple[str, str, dict[str, str], str]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ...errors import OpenEOError
 from ..complexity import require_small, weight
 from ..cube import Array
-from ..registry import AnyValue, ArrayOf, Boolean, Callback, Integer, process
+from ..registry import (
+    AnyValue,
+    ArrayOf,
+    Boolean,
+    Callback,
+    Integer,
+    Label,
+    Scalar,
+    Schema,
+    Text,
+    process,
+)
 from ..values import Elements, floats, items, labels_of, pack, plain, truth
 from .logic import eq
 
 __all__: list[str] = []  # everything here is reached through the registry
 
 
+Values = Annotated[Any, Schema({"type": "array", "items": {}})]
+LabeledElements = Annotated[Any, Schema({"type": "array", "subtype": "labeled-array", "items": {}})]
+
+
 @process()
-def array_create(data: AnyValue = (), repeat: Integer = 1) -> Elements:
+def array_create(data: Values = (), repeat: Integer = 1) -> Elements:
     """Make an array of values.
 
     Parameters
@@ -37,7 +52,7 @@ def array_create(data: AnyValue = (), repeat: Integer = 1) -> Elements:
 
 
 @process()
-def array_create_labeled(data: ArrayOf, labels: AnyValue) -> Elements:
+def array_create_labeled(data: AnyValue, labels: ArrayOf) -> LabeledElements:
     """Make a labeled array.
 
     Parameters
@@ -58,7 +73,7 @@ def array_create_labeled(data: ArrayOf, labels: AnyValue) -> Elements:
 
 @process()
 def array_element(
-    data: ArrayOf, index: Integer = None, label: AnyValue = None, return_nodata: Boolean = False
+    data: ArrayOf, index: Integer = None, label: Label = None, return_nodata: Boolean = False
 ) -> AnyValue:
     """Return one element of an array.
 
@@ -128,7 +143,7 @@ def array_concat(array1: ArrayOf, array2: ArrayOf) -> Elements:
 
 
 @process()
-def array_append(data: ArrayOf, value: AnyValue, label: AnyValue = None) -> Elements:
+def array_append(data: ArrayOf, value: AnyValue, label: Text = None) -> Elements:
     """Put a value at the end of an array.
 
     Parameters
@@ -199,7 +214,7 @@ def array_labels(data: ArrayOf) -> Elements:
 
 
 @process()
-def array_contains(data: ArrayOf, value: AnyValue) -> Boolean:
+def array_contains(data: ArrayOf, value: Scalar) -> Boolean:
     """Whether an array contains a value (of the same type).
 
     Parameters
@@ -216,7 +231,7 @@ def array_contains(data: ArrayOf, value: AnyValue) -> Boolean:
 
 
 @process()
-def array_find(data: ArrayOf, value: AnyValue, reverse: Boolean = False) -> Integer:
+def array_find(data: ArrayOf, value: AnyValue, reverse: Boolean = False) -> Integer | None:
     """Return the index of the first (or last) element that equals a value; null if there is none.
 
     Parameters
@@ -244,7 +259,7 @@ def _same(element: Any, value: Any) -> Any:
 
 
 @process()
-def array_find_label(data: ArrayOf, label: AnyValue) -> Integer:
+def array_find_label(data: ArrayOf, label: Label) -> Integer | None:
     """Return the index of a label; null if there is none.
 
     Parameters

@@ -11,7 +11,12 @@ from ...errors import OpenEOError
 from ..axes import without
 from ..demands import Demand, Window, in_order
 from ..plan import Call, CubeMeta, PlanContext, Rule
-from ..registry import CubeData, Text, process
+from ..registry import (
+    BandName,
+    CubeData,
+    Text,
+    process,
+)
 
 # Common names and the Sentinel-2 bands that have them.
 _COMMON = {"nir": "B08", "red": "B04"}
@@ -76,7 +81,7 @@ def _ndvi_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Dem
 
 @process(plan=Rule(meta=_ndvi_meta, inputs=_ndvi_inputs))
 def ndvi(
-    data: CubeData, nir: Text = "nir", red: Text = "red", target_band: Text = None
+    data: CubeData, nir: BandName = "nir", red: BandName = "red", target_band: Text = None
 ) -> CubeData:
     """Normalised difference vegetation index: (nir - red) / (nir + red).
 

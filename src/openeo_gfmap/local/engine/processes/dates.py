@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import calendar
+import re
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ...errors import OpenEOError
 from ..instants import instant_utc, to_instant
-from ..registry import AnyValue, Boolean, Integer, Number, Text, process
+from ..registry import Boolean, Date, Integer, Number, Schema, Text, process
 
 __all__: list[str] = []  # everything here is reached through the registry
+
+DateOrTime = Annotated[
+    Any,
+    Schema(
+        [
+            {"type": "string", "subtype": "date-time", "format": "date-time"},
+            {"type": "string", "subtype": "date", "format": "date"},
+            {"type": "string", "subtype": "time"},
+        ]
+    ),
+]
 
 _SECONDS = {
     "millisecond": 0.001,
@@ -23,7 +36,16 @@ _SECONDS = {
     "week": 7 * 86400,
 }
 _MONTHS = {"month": 1, "year": 12}
-_FIELDS = ("second", "minute", "hour", "day", "month", "year")
+_LIMITS = {
+    "millisecond": (0, 999),
+    "second": (0, 59),
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "day": (1, 31),
+    "month": (1, 12),
+    "year": (1, 9999),
+}
+_TIME = re.compile(r"\d\d:\d\d:\d\d")
 
 
 def _unknown(name: str, value: Any, known: tuple[str, ...]) -> OpenEOError:
@@ -47,7 +69,7 @@ def _written_like(date: Any, moment: datetime) -> Any:
 
 
 @process()
-def date_shift(date: Text, value: Integer, unit: Text) -> Text:
+def date_shift(date: Date, value: Integer, unit: Text) -> Date:
     """Add a number of units to a date; negative numbers subtract.
 
     Parameters
@@ -71,7 +93,7 @@ def date_shift(date: Text, value: Integer, unit: Text) -> Text:
 
 
 @process()
-def date_difference(date1: Text, date2: Text, unit: Text = "second") -> Number:
+def date_difference(date1: Date, date2: Date, unit: Text = "second") -> Number:
     """Return the time from the first date to the second, in a unit, with fraction.
 
     Parameters
@@ -96,49 +118,50 @@ def date_difference(date1: Text, date2: Text, unit: Text = "second") -> Number:
 
 
 @process()
-def date_replace_component(date: Text, value: Integer, component: Text) -> Text:
+def date_replace_component(date: Date, component: Text, value: Integer) -> Date:
     """Replace the year, month, day, hour, minute, second or millisecond of a date.
 
     Parameters
     ----------
     date
-        A date or date-time; the result is written the same way.
-    value
-        The new value. A day that the month does not have becomes its last.
+        A date or date-time. A date gets a time when a part of the time is replaced.
     component
         Which part.
+    value
+        The new value; one that is out of range becomes the nearest that is not.
     """
-    moment = to_instant(date).moment
+    if component not in _LIMITS:
+        raise _unknown("component", component, tuple(_LIMITS))
+    known = to_instant(date)
+    moment = known.moment
+    low, high = _LIMITS[component]
+    wanted = min(max(int(value), low), high)
     if component == "millisecond":
-        return _written_like(date, moment.replace(microsecond=int(value) * 1000))
-    if component not in _FIELDS:
-        raise _unknown("component", component, (*_FIELDS, "millisecond"))
-    fields: dict[str, Any] = {name: getattr(moment, name) for name in ("year", "month", "day")}
-    try:
-        if component in fields:
-            fields[component] = int(value)
-            last = calendar.monthrange(fields["year"], fields["month"])[1]
-            fields["day"] = min(fields["day"], last)
-        else:
-            fields = {component: int(value)}
-        return _written_like(date, moment.replace(**fields))
-    except (ValueError, calendar.IllegalMonthError) as error:
-        raise OpenEOError(
-            "ProcessParameterInvalid",
-            f"date_replace_component: {value} is no {component} for {date}: {error}.",
-        ) from error
+        changed = moment.replace(microsecond=wanted * 1000)
+    elif component in ("year", "month", "day"):
+        fields: dict[str, Any] = {name: getattr(moment, name) for name in ("year", "month", "day")}
+        fields[component] = wanted
+        last = calendar.monthrange(fields["year"], fields["month"])[1]
+        fields["day"] = min(fields["day"], last)
+        changed = moment.replace(**fields)
+    else:
+        part: dict[str, Any] = {component: wanted}
+        changed = moment.replace(**part)
+    if known.date_only and component not in ("year", "month", "day"):
+        return str(replace(known, date_only=False).to(changed))
+    return _written_like(date, changed)
 
 
 @process()
 def date_between(
-    x: AnyValue, min: AnyValue, max: AnyValue, exclude_max: Boolean = False
-) -> Boolean:
+    x: DateOrTime, min: DateOrTime, max: DateOrTime, exclude_max: Boolean = False
+) -> Boolean | None:
     """Whether a date lies between two others.
 
     Parameters
     ----------
     x
-        The date.
+        A date, a date-time, or a time of day such as 12:30:00 between two others.
     min
         The lower bound, inclusive.
     max
@@ -148,7 +171,18 @@ def date_between(
     """
     if x is None:
         return None
+    if not isinstance(x, np.ndarray) and _is_time(x):
+        if not (_is_time(min) and _is_time(max)):
+            raise OpenEOError(
+                "ProcessParameterInvalid",
+                f"date_between: {x!r} is a time of day, but not both of {min!r} and {max!r} are.",
+            )
+        return bool(min <= x and (x < max if exclude_max else x <= max))
     low, high = (np.datetime64(instant_utc(v, n)) for v, n in ((min, "min"), (max, "max")))
     when = x if isinstance(x, np.ndarray) else np.datetime64(instant_utc(x, "x"))
     inside = (when >= low) & ((when < high) if exclude_max else (when <= high))
     return inside if isinstance(inside, np.ndarray) else bool(inside)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -16,8 +16,20 @@ from ..features import Features
 from ..graph import ProcessGraph
 from ..grid import Extent
 from ..plan import SOMEWHERE, UNKNOWN_FEATURES, Call, CubeMeta, PlanContext, Rule, Unknown
-from ..registry import AnyValue, Callback, CubeData, Geometries, Object, Text, process
-from .load import BandNames, TemporalExtent, parse_interval
+from ..registry import (
+    AnyValue,
+    BoundingBox,
+    Callback,
+    CubeData,
+    Geometries,
+    Schema,
+    Text,
+    process,
+)
+from .load import BandNames, parse_interval
+
+Interval = Annotated[Any, Schema({"type": "array", "subtype": "temporal-interval"})]
+Wavelengths = Annotated[Any, Schema({"type": "array", "items": {"type": "array"}})]
 
 
 def _filter_bands_meta(call: Call, context: PlanContext) -> CubeMeta:
@@ -57,7 +69,7 @@ def _filter_bands_inputs(call: Call, demand: Demand, window: Window) -> Mapping[
 
 
 @process(plan=Rule(meta=_filter_bands_meta, inputs=_filter_bands_inputs))
-def filter_bands(data: CubeData, bands: BandNames = None, wavelengths: Any = None) -> CubeData:
+def filter_bands(data: CubeData, bands: BandNames = (), wavelengths: Wavelengths = ()) -> CubeData:
     """Keep some bands.
 
     Parameters
@@ -95,7 +107,7 @@ def _filter_bbox_meta(call: Call, context: PlanContext) -> CubeMeta:
 
 
 @process(plan=Rule(meta=_filter_bbox_meta, extent=_bbox_extent))
-def filter_bbox(data: CubeData, extent: Object) -> CubeData:
+def filter_bbox(data: CubeData, extent: BoundingBox) -> CubeData:
     """Limit the cube to a bounding box.
 
     Parameters
@@ -209,7 +221,7 @@ def _filter_temporal_inputs(call: Call, demand: Demand, window: Window) -> Mappi
 
 @process(plan=Rule(meta=_filter_temporal_meta, inputs=_filter_temporal_inputs))
 def filter_temporal(
-    data: CubeData, extent: TemporalExtent, dimension: Text = None, *, env: Any
+    data: CubeData, extent: Interval, dimension: Text = None, *, env: Any
 ) -> CubeData:
     """Limit the cube to an interval of time.
 

@@ -17,10 +17,19 @@ from ..demands import Demand, Window
 from ..features import Features, checked
 from ..grid import crs_name
 from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
-from ..registry import Boolean, CubeData, Geometries, Integer, Schema, TableData, Text, process
+from ..registry import (
+    Boolean,
+    CubeData,
+    Geometries,
+    Integer,
+    Projection,
+    Schema,
+    TableData,
+    Text,
+    process,
+)
 
 Distance = Annotated[Any, Schema({"type": "number"})]
-Projection = Annotated[Any, Schema([{"type": "integer"}, {"type": "string"}])]
 
 _AREAS = ("Polygon", "MultiPolygon")
 

@@ -23,16 +23,18 @@ from ..complexity import require_small
 from ..cube import Cube, kind_of
 from ..demands import Demand, Window, in_order
 from ..plan import Call, CubeMeta, PlanContext, Rule, Scope, Unknown
-from ..registry import AnyValue, ArrayOf, CubeData, Schema, Text, process
+from ..registry import (
+    ArrayOf,
+    CubeData,
+    Label,
+    Schema,
+    Text,
+    process,
+)
 
 Labels = Annotated[
     Any,
-    Schema(
-        [
-            {"type": "array", "items": {"type": ["string", "number"]}},
-            {"type": "null"},
-        ]
-    ),
+    Schema({"type": "array", "items": {"type": ["string", "number"]}}),
 ]
 
 KINDS = ("spatial", "temporal", "bands", "geometry", "other")
@@ -131,7 +133,7 @@ def _rename_labels_inputs(call: Call, demand: Demand, window: Window) -> Mapping
 
 @process(plan=Rule(meta=_rename_labels_meta, inputs=_rename_labels_inputs))
 def rename_labels(
-    data: CubeData, dimension: Text, target: Labels, source: Labels = None, *, env: Any = None
+    data: CubeData, dimension: Text, target: Labels, source: Labels = (), *, env: Any = None
 ) -> CubeData:
     """Give labels of a dimension other names.
 
@@ -268,7 +270,7 @@ def _add_dimension_inputs(call: Call, demand: Demand, window: Window) -> Mapping
 
 
 @process(plan=Rule(meta=_add_dimension_meta, inputs=_add_dimension_inputs))
-def add_dimension(data: CubeData, name: Text, label: AnyValue, type: Text = "other") -> CubeData:
+def add_dimension(data: CubeData, name: Text, label: Label, type: Text = "other") -> CubeData:
     """Add a dimension with one label.
 
     Parameters

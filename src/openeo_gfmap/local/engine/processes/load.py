@@ -21,7 +21,13 @@ from ..grid import Extent, Grid, crs_name, is_utm, utm_of
 from ..limits import Limit
 from ..loading import find_scenes
 from ..plan import SOMEWHERE, Call, CubeMeta, LoadSpec, PlanContext, Rule, Unknown
-from ..registry import CubeData, Schema, Text, process
+from ..registry import (
+    CollectionId,
+    CubeData,
+    Schema,
+    Uri,
+    process,
+)
 
 SpatialExtent = Annotated[
     Any,
@@ -38,7 +44,7 @@ TemporalExtent = Annotated[
     Any, Schema([{"type": "array", "subtype": "temporal-interval"}, {"type": "null"}])
 ]
 BandNames = Annotated[
-    Any, Schema([{"type": "array", "items": {"type": "string"}}, {"type": "null"}])
+    Any, Schema({"type": "array", "items": {"type": "string", "subtype": "band-name"}})
 ]
 PropertyFilters = Annotated[
     Any,
@@ -237,7 +243,7 @@ def _no_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Deman
 
 @process(plan=Rule(meta=_collection_meta, inputs=_no_inputs, load=_collection_load))
 def load_collection(
-    id: Text,
+    id: CollectionId,
     spatial_extent: SpatialExtent,
     temporal_extent: TemporalExtent,
     bands: BandNames = None,
@@ -311,7 +317,7 @@ def _stac_load(call: Call, context: PlanContext) -> LoadSpec | None:
 
 @process(plan=Rule(meta=_stac_meta, inputs=_no_inputs, load=_stac_load))
 def load_stac(
-    url: Text,
+    url: Uri,
     spatial_extent: SpatialExtent = None,
     temporal_extent: TemporalExtent = None,
     bands: BandNames = None,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..instants import instant_utc, parse_instant
-from ..registry import AnyValue, ArrayOf, Boolean, Number, process
+from ..registry import AnyValue, ArrayOf, Boolean, Number, Scalar, process
 from ..values import floats, is_plain, items, missing, pack, plain, truth, with_missing
 
 __all__: list[str] = []  # everything here is reached through the registry
@@ -60,7 +60,9 @@ def _gaps(*operands: Any) -> Any:
 
 
 @process()
-def eq(x: AnyValue, y: AnyValue, delta: Number = None, case_sensitive: Boolean = True) -> Boolean:
+def eq(
+    x: Scalar, y: Scalar, delta: Number = None, case_sensitive: Boolean = True
+) -> Boolean | None:
     """Whether two values are equal.
 
     Parameters
@@ -81,7 +83,9 @@ def eq(x: AnyValue, y: AnyValue, delta: Number = None, case_sensitive: Boolean =
 
 
 @process()
-def neq(x: AnyValue, y: AnyValue, delta: Number = None, case_sensitive: Boolean = True) -> Boolean:
+def neq(
+    x: Scalar, y: Scalar, delta: Number = None, case_sensitive: Boolean = True
+) -> Boolean | None:
     """Whether two values differ.
 
     Parameters
@@ -115,7 +119,7 @@ def _ordered(x: Any, y: Any, compare: Callable[[Any, Any], Any]) -> Any:
 
 
 def _register_order(name: str, text: str, compare: Callable[[Any, Any], Any]) -> None:
-    def compute(x: AnyValue, y: AnyValue) -> Boolean:
+    def compute(x: Scalar, y: Scalar) -> Boolean | None:
         return _ordered(x, y, compare)
 
     compute.__doc__ = (
@@ -136,7 +140,7 @@ for _name, _text, _compare in (
 
 
 @process()
-def between(x: AnyValue, min: AnyValue, max: AnyValue, exclude_max: Boolean = False) -> Boolean:
+def between(x: AnyValue, min: Number, max: Number, exclude_max: Boolean = False) -> Boolean | None:
     """Whether a number lies between two others; false for swapped bounds.
 
     Parameters
@@ -174,7 +178,7 @@ def _or(x: Any, y: Any) -> Any:
 
 
 @process()
-def and_(x: Boolean, y: Boolean) -> Boolean:
+def and_(x: Boolean | None, y: Boolean | None) -> Boolean | None:
     """Logical AND; null if the result hangs on a null.
 
     Parameters
@@ -188,7 +192,7 @@ def and_(x: Boolean, y: Boolean) -> Boolean:
 
 
 @process()
-def or_(x: Boolean, y: Boolean) -> Boolean:
+def or_(x: Boolean | None, y: Boolean | None) -> Boolean | None:
     """Logical OR; null if the result hangs on a null.
 
     Parameters
@@ -202,7 +206,7 @@ def or_(x: Boolean, y: Boolean) -> Boolean:
 
 
 @process()
-def xor(x: Boolean, y: Boolean) -> Boolean:
+def xor(x: Boolean | None, y: Boolean | None) -> Boolean | None:
     """Logical exclusive OR; null if one is null.
 
     Parameters
@@ -219,7 +223,7 @@ def xor(x: Boolean, y: Boolean) -> Boolean:
 
 
 @process()
-def not_(x: Boolean) -> Boolean:
+def not_(x: Boolean | None) -> Boolean | None:
     """Logical NOT; null stays null.
 
     Parameters
@@ -233,7 +237,7 @@ def not_(x: Boolean) -> Boolean:
 
 
 @process()
-def if_(value: Boolean, accept: AnyValue, reject: AnyValue = None) -> AnyValue:
+def if_(value: Boolean | None, accept: AnyValue, reject: AnyValue = None) -> AnyValue:
     """Choose between two values.
 
     Parameters
@@ -253,7 +257,7 @@ def if_(value: Boolean, accept: AnyValue, reject: AnyValue = None) -> AnyValue:
 
 
 @process("any")
-def any_(data: ArrayOf, ignore_nodata: Boolean = True) -> Boolean:
+def any_(data: ArrayOf, ignore_nodata: Boolean = True) -> Boolean | None:
     """Whether at least one value is true.
 
     Parameters
@@ -267,7 +271,7 @@ def any_(data: ArrayOf, ignore_nodata: Boolean = True) -> Boolean:
 
 
 @process("all")
-def all_(data: ArrayOf, ignore_nodata: Boolean = True) -> Boolean:
+def all_(data: ArrayOf, ignore_nodata: Boolean = True) -> Boolean | None:
     """Whether all values are true.
 
     Parameters

@@ -14,7 +14,16 @@ from ..features import Features
 from ..kernels import SCL_MASK1, SCL_MASK2, scl_dilation_mask
 from ..limits import beyond, confined
 from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
-from ..registry import AnyValue, Boolean, CubeData, Geometries, Integer, Schema, Text, process
+from ..registry import (
+    Boolean,
+    CubeData,
+    Geometries,
+    Integer,
+    Scalar,
+    Schema,
+    Text,
+    process,
+)
 from .merge import same_grid
 
 SclValues = Annotated[Any, Schema({"type": "array", "items": {"type": "integer"}})]
@@ -47,7 +56,7 @@ def _mask_bands(call: Call, demand: Demand) -> tuple[str, ...] | None:
 
 @process(plan=Rule(meta=_mask_meta, inputs=_mask_inputs))
 def mask(
-    data: CubeData, mask: CubeData, replacement: AnyValue = None, *, env: Any = None
+    data: CubeData, mask: CubeData, replacement: Scalar = None, *, env: Any = None
 ) -> CubeData:
     """Replace the pixels where a mask is true.
 
@@ -122,7 +131,7 @@ def _mask_polygon_meta(call: Call, context: PlanContext) -> CubeMeta:
 
 @process(plan=Rule(meta=_mask_polygon_meta))
 def mask_polygon(
-    data: CubeData, mask: Geometries, replacement: AnyValue = None, inside: Boolean = False
+    data: CubeData, mask: Geometries, replacement: Scalar = None, inside: Boolean = False
 ) -> CubeData:
     """Replace the pixels outside (or inside) polygons.
 

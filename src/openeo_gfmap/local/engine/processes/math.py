@@ -16,7 +16,7 @@ __all__: list[str] = []  # everything here is reached through the registry
 
 
 def _register_unary(name: str, summary: str, function: Callable[[Any], Any]) -> None:
-    def compute(x: Number) -> Number:
+    def compute(x: Number | None) -> Number | None:
         return elementwise(function, x)
 
     compute.__doc__ = (
@@ -27,7 +27,7 @@ def _register_unary(name: str, summary: str, function: Callable[[Any], Any]) -> 
 
 
 def _register_binary(name: str, summary: str, function: Callable[[Any, Any], Any]) -> None:
-    def compute(x: Number, y: Number) -> Number:
+    def compute(x: Number | None, y: Number | None) -> Number | None:
         return elementwise(function, x, y)
 
     compute.__doc__ = (
@@ -42,8 +42,6 @@ for _name, _summary, _unary in (
     ("sgn", "Signum: -1, 0 or 1.", np.sign),
     ("sqrt", "Square root; NaN for negative numbers.", np.sqrt),
     ("ln", "Natural logarithm.", np.log),
-    ("floor", "Round down to an integer.", np.floor),
-    ("ceil", "Round up to an integer.", np.ceil),
     ("trunc", "Cut off the fraction.", np.trunc),
     ("sin", "Sine of an angle in radians.", np.sin),
     ("cos", "Cosine of an angle in radians.", np.cos),
@@ -65,17 +63,50 @@ for _name, _summary, _binary in (
     ("subtract", "Subtract the second number from the first.", np.subtract),
     ("multiply", "Multiply two numbers.", np.multiply),
     ("divide", "Divide the first number by the second; x / 0 is infinite or NaN.", np.divide),
-    (
-        "normalized_difference",
-        "Normalized difference, (x - y) / (x + y).",
-        lambda x, y: np.divide(np.subtract(x, y), np.add(x, y)),
-    ),
 ):
     _register_binary(_name, _summary, _binary)
 
 
 @process()
-def arctan2(y: Number, x: Number) -> Number:
+def floor(x: Number | None) -> Integer | None:
+    """Round down to an integer.
+
+    Parameters
+    ----------
+    x
+        A number; null gives null.
+    """
+    return elementwise(np.floor, x)
+
+
+@process()
+def ceil(x: Number | None) -> Integer | None:
+    """Round up to an integer.
+
+    Parameters
+    ----------
+    x
+        A number; null gives null.
+    """
+    return elementwise(np.ceil, x)
+
+
+@process()
+def normalized_difference(x: Number, y: Number) -> Number:
+    """Compute the normalized difference, (x - y) / (x + y).
+
+    Parameters
+    ----------
+    x
+        The first number.
+    y
+        The second number.
+    """
+    return elementwise(lambda a, b: np.divide(np.subtract(a, b), np.add(a, b)), x, y)
+
+
+@process()
+def arctan2(y: Number | None, x: Number | None) -> Number | None:
     """Inverse tangent of y / x, in radians, in the quadrant of the point (x, y).
 
     Parameters
@@ -89,7 +120,7 @@ def arctan2(y: Number, x: Number) -> Number:
 
 
 @process()
-def power(base: Number, p: Number) -> Number:
+def power(base: Number | None, p: Number | None) -> Number | None:
     """Raise a number to a power.
 
     Parameters
@@ -104,7 +135,7 @@ def power(base: Number, p: Number) -> Number:
 
 
 @process()
-def exp(p: Number) -> Number:
+def exp(p: Number | None) -> Number | None:
     """Raise e to a power.
 
     Parameters
@@ -116,7 +147,7 @@ def exp(p: Number) -> Number:
 
 
 @process()
-def log(x: Number, base: Number) -> Number:
+def log(x: Number | None, base: Number | None) -> Number | None:
     """Logarithm to a base.
 
     Parameters
@@ -132,7 +163,7 @@ def log(x: Number, base: Number) -> Number:
 
 
 @process()
-def mod(x: Number, y: Number) -> Number:
+def mod(x: Number | None, y: Number | None) -> Number | None:
     """Remainder of x / y, with the sign of y.
 
     Parameters
@@ -153,7 +184,7 @@ def mod(x: Number, y: Number) -> Number:
 
 
 @process()
-def clip(x: Number, min: Number, max: Number) -> Number:
+def clip(x: Number | None, min: Number, max: Number) -> Number | None:
     """Limit a number to a range.
 
     Parameters
@@ -173,7 +204,7 @@ def clip(x: Number, min: Number, max: Number) -> Number:
 
 
 @process("round")
-def round_(x: Number, p: Integer = 0) -> Number:
+def round_(x: Number | None, p: Integer = 0) -> Number | None:
     """Round to a number of decimals, halves to the even neighbour (IEEE 754).
 
     Parameters
@@ -187,7 +218,7 @@ def round_(x: Number, p: Integer = 0) -> Number:
 
 
 @process("int")
-def int_(x: Number) -> Integer:
+def int_(x: Number | None) -> Integer | None:
     """Integer part of a number.
 
     Parameters
@@ -202,12 +233,12 @@ def int_(x: Number) -> Integer:
 
 @process()
 def linear_scale_range(
-    x: Number,
+    x: Number | None,
     inputMin: Number,  # noqa: N803  (the openEO name)
     inputMax: Number,  # noqa: N803
     outputMin: Number = 0,  # noqa: N803
     outputMax: Number = 1,  # noqa: N803
-) -> Number:
+) -> Number | None:
     """Scale a number linearly from one range to another, clipped to the first.
 
     Alone in the callback of ``apply`` and with integer output bounds it is also a cast: see
@@ -247,7 +278,7 @@ def e() -> Number:
 
 
 @process()
-def nan() -> Number:
+def nan() -> AnyValue:
     """Give "not a number"."""
     return math.nan
 

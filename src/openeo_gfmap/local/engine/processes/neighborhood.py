@@ -23,12 +23,7 @@ from .udf import after_udf, takes_cubes
 
 Chunks = Annotated[
     Any,
-    Schema(
-        [
-            {"type": "array", "items": {"type": "object", "subtype": "chunk-size"}},
-            {"type": "null"},
-        ]
-    ),
+    Schema({"type": "array", "items": {"type": "object", "subtype": "chunk-size"}}),
 ]
 
 

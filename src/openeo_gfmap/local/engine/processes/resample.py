@@ -13,13 +13,18 @@ from ..cube import Cube, align
 from ..demands import Demand, Window
 from ..grid import Grid, crs_name, extent_of
 from ..plan import Call, CubeMeta, PlanContext, Rule
-from ..registry import CubeData, Schema, Text, process
+from ..registry import (
+    CubeData,
+    Projection,
+    Schema,
+    Text,
+    process,
+)
 from ..resampling import SourceGrid, method_of, pixel_map, warp
 
 Resolution = Annotated[
     Any, Schema([{"type": "number"}, {"type": "array", "items": {"type": "number"}}])
 ]
-Projection = Annotated[Any, Schema([{"type": "integer"}, {"type": "string"}, {"type": "null"}])]
 
 # Pixels of the source around the target's footprint, for the widest kernel (Lanczos).
 _KERNEL = 4

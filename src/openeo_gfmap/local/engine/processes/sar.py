@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 from ...errors import OpenEOError
 from ..plan import Call, CubeMeta, PlanContext, Rule
-from ..registry import Boolean, CubeData, Object, Schema, Text, process
+from ..registry import (
+    NOTHING,
+    Boolean,
+    CollectionId,
+    CubeData,
+    Object,
+    Schema,
+    process,
+)
 
 Coefficient = Annotated[
     Any,
@@ -58,13 +66,13 @@ def _meta(call: Call, context: PlanContext) -> CubeMeta:
 def sar_backscatter(  # noqa: PLR0917  (the order of the openEO parameters)
     data: CubeData,
     coefficient: Coefficient = "gamma0-terrain",
-    elevation_model: Text = None,
+    elevation_model: CollectionId = None,
     mask: Boolean = False,
     contributing_area: Boolean = False,
     local_incidence_angle: Boolean = False,
     ellipsoid_incidence_angle: Boolean = False,
     noise_removal: Boolean = True,
-    options: Object | None = None,
+    options: Object = NOTHING,
 ) -> CubeData:
     """Pass calibrated backscatter on.
 

@@ -7,7 +7,14 @@ from typing import Any
 from ...errors import OpenEOError
 from ..outputs import RASTER_FORMATS
 from ..plan import Call, CubeMeta, Meta, PlanContext, Rule, TableMeta
-from ..registry import Boolean, Object, TableData, Text, process
+from ..registry import (
+    NOTHING,
+    Boolean,
+    OutputFormat,
+    OutputOptions,
+    TableData,
+    process,
+)
 from ..writers import VECTOR_FORMATS
 from ..writers_features import FEATURE_FORMATS
 
@@ -53,7 +60,7 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
 
 
 @process(plan=Rule(meta=_save_meta))
-def save_result(data: TableData, format: Text, options: Object | None = None) -> Boolean:
+def save_result(data: TableData, format: OutputFormat, options: OutputOptions = NOTHING) -> Boolean:
     """Write the result to files.
 
     Parameters

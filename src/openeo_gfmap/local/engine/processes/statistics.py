@@ -19,6 +19,7 @@ NdArray = np.ndarray[Any, Any]
 
 _MOST_QUANTILES = 1000
 
+Probabilities = Annotated[Any, Schema([{"type": "array", "items": {}}, {"type": "integer"}])]
 Condition = Annotated[
     Any,
     Schema(
@@ -95,7 +96,7 @@ def _quantile(values: NdArray, probability: float) -> NdArray:
 
 
 @process("sum")
-def sum_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def sum_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Sum of the numbers.
 
     Parameters
@@ -109,7 +110,7 @@ def sum_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
 
 
 @process()
-def product(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def product(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Product of the numbers.
 
     Parameters
@@ -133,7 +134,7 @@ def _or_nan(total: Callable[[NdArray], Any], neutral: float) -> Callable[[NdArra
 
 
 @process("min")
-def min_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def min_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Smallest of the numbers.
 
     Parameters
@@ -147,7 +148,7 @@ def min_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
 
 
 @process("max")
-def max_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def max_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Largest of the numbers.
 
     Parameters
@@ -161,7 +162,7 @@ def max_(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
 
 
 @process()
-def mean(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def mean(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Arithmetic mean.
 
     Parameters
@@ -175,7 +176,7 @@ def mean(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
 
 
 @process()
-def median(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def median(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Median; of an even number of values the mean of the two in the middle.
 
     Parameters
@@ -189,7 +190,7 @@ def median(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
 
 
 @process()
-def variance(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def variance(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Sample variance (divided by n - 1).
 
     Parameters
@@ -203,7 +204,7 @@ def variance(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
 
 
 @process()
-def sd(data: ArrayOf, ignore_nodata: Boolean = True) -> Number:
+def sd(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     """Sample standard deviation (n - 1).
 
     Parameters
@@ -238,9 +239,9 @@ def extrema(data: ArrayOf, ignore_nodata: Boolean = True) -> Elements:
 @process()
 def quantiles(
     data: ArrayOf,
-    probabilities: AnyValue = None,
-    ignore_nodata: Boolean = True,
+    probabilities: Probabilities = None,
     q: Integer = None,
+    ignore_nodata: Boolean = True,
 ) -> Elements:
     """Quantiles, linear between order statistics (type 7).
 
@@ -250,10 +251,10 @@ def quantiles(
         Numbers.
     probabilities
         Probabilities between 0 and 1, or the number of intervals of equal probability.
-    ignore_nodata
-        Leave missing values out; otherwise any makes the results null.
     q
         Deprecated: number of intervals of equal probability.
+    ignore_nodata
+        Leave missing values out; otherwise any makes the results null.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import OpenEOError
 from ..complexity import require_small
 from ..cube import Array
-from ..registry import AnyValue, ArrayOf, Boolean, Integer, Text, process
+from ..registry import ArrayOf, Boolean, Integer, Scalar, Text, process
 from ..values import items
 
 __all__: list[str] = []  # everything here is reached through the registry
@@ -21,7 +21,7 @@ def _fold(text: str, case_sensitive: bool) -> str:
 
 
 @process()
-def text_begins(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Boolean:
+def text_begins(data: Text | None, pattern: Text, case_sensitive: Boolean = True) -> Boolean | None:
     """Whether a text begins with another.
 
     Parameters
@@ -39,7 +39,7 @@ def text_begins(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Bo
 
 
 @process()
-def text_ends(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Boolean:
+def text_ends(data: Text | None, pattern: Text, case_sensitive: Boolean = True) -> Boolean | None:
     """Whether a text ends with another.
 
     Parameters
@@ -57,7 +57,9 @@ def text_ends(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Bool
 
 
 @process()
-def text_contains(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Boolean:
+def text_contains(
+    data: Text | None, pattern: Text, case_sensitive: Boolean = True
+) -> Boolean | None:
     """Whether a text contains another.
 
     Parameters
@@ -75,7 +77,7 @@ def text_contains(data: Text, pattern: Text, case_sensitive: Boolean = True) -> 
 
 
 @process()
-def text_find(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Integer:
+def text_find(data: Text | None, pattern: Text, case_sensitive: Boolean = True) -> Integer | None:
     """Return where a text contains another; null if it does not.
 
     Parameters
@@ -94,7 +96,7 @@ def text_find(data: Text, pattern: Text, case_sensitive: Boolean = True) -> Inte
 
 
 @process()
-def text_concat(data: ArrayOf, separator: AnyValue = "") -> Text:
+def text_concat(data: ArrayOf, separator: Scalar = "") -> Text:
     """Put texts and other scalars together.
 
     Parameters

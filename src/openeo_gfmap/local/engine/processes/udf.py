@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 from ...errors import OpenEOError
 from ..callbacks import BoundCallback
@@ -12,8 +12,23 @@ from ..cube import Cube
 from ..demands import Demand, Window
 from ..graph import ProcessGraph
 from ..plan import Call, CubeMeta, PlanContext, Rule, Scope
-from ..registry import CubeData, Object, Text, process
+from ..registry import (
+    NOTHING,
+    AnyValue,
+    CubeData,
+    Schema,
+    process,
+)
 from ..udf import run_udf as run_code
+
+UdfCode = Annotated[
+    Any,
+    Schema(
+        [{"type": "string", "subtype": kind} for kind in ("udf-code", "uri", "file-path")],
+    ),
+]
+UdfRuntime = Annotated[Any, Schema({"type": "string", "subtype": "udf-runtime"})]
+UdfVersion = Annotated[Any, Schema({"type": "string", "subtype": "udf-runtime-version"})]
 
 RUNTIMES = ("Python", "Python-Jep")
 
@@ -44,10 +59,10 @@ def whole(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
 @process(plan=Rule(meta=_udf_meta, inputs=whole))
 def run_udf(
     data: CubeData,
-    udf: Text,
-    runtime: Text,
-    version: Text = None,
-    context: Object | None = None,
+    udf: UdfCode,
+    runtime: UdfRuntime,
+    version: UdfVersion = None,
+    context: AnyValue = NOTHING,
     *,
     env: Any = None,
 ) -> CubeData:

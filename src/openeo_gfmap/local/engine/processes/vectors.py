@@ -9,11 +9,32 @@ from urllib.parse import urlsplit
 from ...errors import OpenEOError
 from ..features import Features, read_features
 from ..plan import Scope
-from ..registry import Object, Schema, TableData, Text, process
+from ..registry import (
+    NOTHING,
+    GeoJson,
+    InputFormat,
+    InputOptions,
+    Schema,
+    TableData,
+    Uri,
+    process,
+)
+
+Names = Annotated[Any, Schema({"type": "array", "items": {"type": "string"}})]
+Paths = Annotated[
+    Any,
+    Schema(
+        {
+            "type": "array",
+            "subtype": "file-paths",
+            "items": {"type": "string", "subtype": "file-path"},
+        }
+    ),
+]
 
 
 @process()
-def load_geojson(data: Object, properties: Any = None) -> TableData:
+def load_geojson(data: GeoJson, properties: Names = ()) -> TableData:
     """Take features from GeoJSON.
 
     Parameters
@@ -32,7 +53,9 @@ def load_geojson(data: Object, properties: Any = None) -> TableData:
 
 
 @process()
-def load_url(url: Text, format: Text, options: Object | None = None, *, env: Any) -> TableData:
+def load_url(
+    url: Uri, format: InputFormat, options: InputOptions = NOTHING, *, env: Any
+) -> TableData:
     """Take features from a file on the web.
 
     Parameters
@@ -54,9 +77,9 @@ def load_url(url: Text, format: Text, options: Object | None = None, *, env: Any
 
 @process()
 def load_uploaded_files(
-    paths: Annotated[Any, Schema({"type": "array", "items": {"type": "string"}})],
-    format: Text,
-    options: Object | None = None,
+    paths: Paths,
+    format: InputFormat,
+    options: InputOptions = NOTHING,
     *,
     env: Any,
 ) -> TableData:
