@@ -21,7 +21,7 @@ from openeo_gfmap.local.engine.plan import Call, CubeMeta, Env, PlanContext, Rul
 from openeo_gfmap.local.engine.planner import make_plan
 from support.fake_source import FakeCatalog
 
-_SOURCE = "cube_of_the_case"
+SOURCE = "cube_of_the_case"
 _FIRST, _LAST = ("t", "bands"), ("y", "x")
 
 
@@ -131,15 +131,15 @@ def run_on_cubes(process: str, arguments: Mapping[str, Any]) -> Any:
         given[name] = value
         if isinstance(value, dict) and value.get("type") == "datacube":
             cubes[name] = CaseCube.read(value, name)
-            nodes[name] = {"process_id": _SOURCE, "arguments": {"name": name}}
+            nodes[name] = {"process_id": SOURCE, "arguments": {"name": name}}
             given[name] = {"from_node": name}
     nodes["case"] = {"process_id": process, "arguments": given, "result": True}
     known = registry._PROCESSES
-    known[_SOURCE] = _source(cubes)
+    known[SOURCE] = source_of(cubes)
     try:
         return _run(nodes)
     finally:
-        del known[_SOURCE]
+        del known[SOURCE]
 
 
 def _run(nodes: Mapping[str, Any]) -> Any:
@@ -159,7 +159,8 @@ def _run(nodes: Mapping[str, Any]) -> Any:
     return output.keep(window, value)
 
 
-def _source(cubes: Mapping[str, CaseCube]) -> registry.Process:
+def source_of(cubes: Mapping[str, CaseCube]) -> registry.Process:
+    """Return a process that gives cubes by name, as much of them as is asked for."""
     def serve(name: str, env: Scope) -> Cube:
         return cubes[name].at(env.demand.box)  # type: ignore[union-attr,arg-type]
 
@@ -169,7 +170,7 @@ def _source(cubes: Mapping[str, CaseCube]) -> registry.Process:
     text = Annotated[str, registry.Schema({"type": "string"})]
     parameter = {"name": "name", "description": "", "schema": text.__metadata__[0].json}
     return registry.Process(
-        _SOURCE,
+        SOURCE,
         serve,
         plan=Rule(meta=meta, inputs=lambda call, demand, window: {}),
         wants_env=True,

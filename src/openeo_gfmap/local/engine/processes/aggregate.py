@@ -19,7 +19,7 @@ from ..instants import parse_instant
 from ..periods import PERIODS, split_periods
 from ..plan import Call, CubeMeta, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Schema, Text, process
-from .dimensions import along_axis, reduced
+from .dimensions import along_axis, in_type_of, reduced
 
 Intervals = Annotated[Any, Schema({"type": "array", "subtype": "temporal-intervals"})]
 Labels = Annotated[Any, Schema([{"type": "array"}, {"type": "null"}])]
@@ -113,7 +113,8 @@ def _aggregated(  # noqa: PLR0917  (two of everything that a reducer needs)
             part = Array(source.values[index], times[index])
             out[i] = reduced(part, reducer, context)
     values = np.moveaxis(out, 0, cube.axis(dimension))
-    return cube.with_data(values, nodata=None).relabelled(dimension, labels)
+    made = cube.with_data(values, nodata=None).relabelled(dimension, labels)
+    return in_type_of(cube, made, reducer)
 
 
 @dataclass(frozen=True)

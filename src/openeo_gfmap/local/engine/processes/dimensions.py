@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import OpenEOError
 from ..axes import dims_in_order, existing, label_array, not_spatial, without
-from ..callbacks import BoundCallback, evaluate_callback
+from ..callbacks import BoundCallback, evaluate_callback, only_call
 from ..cube import Array, Cube
 from ..demands import Demand, Window, in_order
 from ..graph import ParameterRef, ProcessGraph
@@ -77,13 +77,14 @@ def reduce_dimension(
     Returns
     -------
     CubeData
-        The cube without the dimension.
+        The cube without the dimension. Its values are floats, except where the callback is only
+        first, last, min, max or array_element, which keep the data type.
     """
     if has_udf(reducer):
         cube = evaluate_callback(reducer, {"data": data, "context": context})
         return _dropped(cube, dimension)
     values = reduced(along_axis(data, dimension), reducer, context)
-    return data.without(dimension, values, nodata=None)
+    return in_type_of(data, data.without(dimension, values, nodata=None), reducer)
 
 
 def _dropped(cube: Cube, dimension: str) -> Cube:
@@ -119,6 +120,21 @@ def reduced(array: Array, reducer: BoundCallback, context: Any) -> np.ndarray[An
             "apply_dimension to keep several.",
         )
     return values if values.shape == batch else np.full(batch, values)
+
+
+# Reducers that give one of the values they get.
+_CHOOSING = ("first", "last", "min", "max", "array_element")
+
+
+def in_type_of(source: Cube, made: Cube, reducer: BoundCallback) -> Cube:
+    """Give a reduced cube the data type of its source where the reducer only chooses values."""
+    whole = np.issubdtype(source.data.dtype, np.integer)
+    if not whole or source.nodata is None or not any(only_call(reducer, n) for n in _CHOOSING):
+        return made
+    # Floats hold the integers exactly, see Cube.as_float.
+    missing = np.isnan(made.data)
+    values = np.where(missing, source.nodata, made.data).astype(source.data.dtype)
+    return replace(made, data=values, nodata=source.nodata)
 
 
 def _apply_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:
