@@ -222,10 +222,11 @@ class SqliteJobStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
         """Append rows; `columns` are the user's columns from now on."""
