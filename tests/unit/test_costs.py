@@ -65,21 +65,28 @@ def test_a_run_that_is_taken_up_knows_what_it_has_cost() -> None:
     book.add(Job(1, backend="a"))
     assert book.summary().spent == 7
     assert book.summary().left == 7
-    assert book.may_launch
+    assert book.affordable == 0  # another one would cost 7 of the 3 that are left
 
 
 def test_jobs_that_run_are_counted_in_before_the_next_is_made() -> None:
-    book = CostBook(limit=10)
+    book = CostBook(limit=15)
+    assert book.affordable is None  # nobody knows yet
     book.add(Job(0, JobStatus.FINISHED, "a", costs=4.0))
-    running = Job(1, JobStatus.RUNNING, "a")
-    book.add(running)
-    assert book.may_launch  # 4 spent, 4 expected
+    assert book.affordable == 2  # 11 are left
+    book.add(Job(1, JobStatus.RUNNING, "a"))
+    assert book.affordable == 1  # 4 spent, 4 expected
     book.add(Job(2, JobStatus.RUNNING, "a"))
-    assert not book.may_launch  # 4 spent, 8 expected
+    assert book.affordable == 0  # 4 spent, 8 expected
+
+
+def test_money_that_is_spent_ends_it_also_without_a_finished_row() -> None:
+    book = CostBook(limit=3)
+    book.add(Job(0, JobStatus.ERROR, "a", costs=3.0))
+    assert book.affordable == 0
 
 
 def test_without_a_limit_there_is_always_money() -> None:
     book = CostBook()
     book.add(Job(0, JobStatus.FINISHED, "a", costs=1e9))
-    assert book.may_launch
+    assert book.affordable is None
     assert book.summary().limit is None

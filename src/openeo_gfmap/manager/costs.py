@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,12 +98,19 @@ class CostBook:
             self._by_recipe[self._recipes[job.row]] += amount
 
     @property
-    def may_launch(self) -> bool:
-        """Whether there is money for another job, once those that run are paid for."""
+    def affordable(self) -> int | None:
+        """How many more jobs there is money for, once those that run are paid for; None: no end.
+
+        A job is taken to cost what a finished row has cost on average. Before there is one, as many
+        are made as may be active.
+        """
         if self._limit is None:
-            return True
+            return None
         each = self._finished_costs / self._finished if self._finished else 0.0
-        return self._spent + self._active * each < self._limit
+        left = self._limit - self._spent - self._active * each
+        if each > 0:
+            return max(0, math.floor(left / each + 1e-9))
+        return None if left > 0 else 0
 
     def summary(self) -> Costs:
         """Return the costs as they stand."""

@@ -237,8 +237,13 @@ class Dispatcher:
 
     # --------------------------------------------------------------------------------- what is next
 
-    def plan(self, *, launching: bool, stopping: bool) -> list[life.Action]:
-        """Return what can be done now: no more than there are threads for."""
+    def plan(
+        self, *, launching: bool, stopping: bool, most: int | None = None
+    ) -> list[life.Action]:
+        """Return what can be done now: no more than there are threads for.
+
+        Of new jobs `most` are made, if that is a number.
+        """
         now = self._clock()
         for row in self._resting.due(now):
             self._board.free(row)
@@ -267,7 +272,11 @@ class Dispatcher:
             launching=launching,
             stopping=stopping,
         )
-        return life.plan(jobs, limits)
+        actions = life.plan(jobs, limits)
+        if most is None:
+            return actions
+        made = [action for action in actions if isinstance(action, life.Create)]
+        return [a for a in actions if not isinstance(a, life.Create)] + made[:most]
 
     def _askable(self, site: Site, now: float) -> tuple[list[Job], int]:
         """Return the jobs that a back-end can be asked about, and how many more it may make."""

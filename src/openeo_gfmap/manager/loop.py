@@ -242,7 +242,7 @@ class Loop:
 
     @property
     def _may_launch(self) -> bool:
-        return self._register.book.may_launch
+        return self._register.book.affordable != 0
 
     def _conclude(self) -> dict[str, int]:
         """Say how it ended."""
@@ -268,7 +268,9 @@ class Loop:
         if not launching and not self._broke and self._desk.waiting:
             self._broke = True
             _log.warning("%s", self._budget())
-        actions = self._desk.plan(launching=launching, stopping=self._stopping)
+        actions = self._desk.plan(
+            launching=launching, stopping=self._stopping, most=self._register.book.affordable
+        )
         # The intents are on disk before the first request is sent.
         at = datetime.now(UTC).isoformat(timespec="seconds")
         self._register.apply(

@@ -40,7 +40,8 @@ class ManagerOptions:
     job_seconds : float or None
         Jobs that run for longer are cancelled, which `retry` calls ``ErrorKind.TIME_LIMIT``.
     max_costs : float or None
-        No job is made any more when this much is spent, in the unit in which back-ends bill.
+        No job is made any more that would cost more than this with all the others, going by what
+        jobs have cost so far; in the unit in which the back-ends bill.
     refetch_lost : bool
         Look at the start of a run whether the files of finished jobs are still there, with the
         sizes that the catalogue says, and fetch what is lost again.
