@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from ...errors import OpenEOError
-from ..complexity import MOST, require_small
+from ..complexity import require_small
 from ..cube import Cube
 from ..demands import Demand, Window
 from ..features import Features, checked
@@ -214,9 +214,9 @@ def vector_to_random_points(
         GeoJSON or a vector data cube. Polygons are sampled in their CRS, lines along their
         length, points are drawn without repetition.
     geometry_count
-        Most points per geometry; null sets no such limit.
+        Most points per geometry.
     total_count
-        Most points overall, at least one for each geometry; null sets no such limit.
+        Most points overall, shared evenly, at least one for each geometry; null sets no limit.
     group
         True gives a MultiPoint per feature, with its properties; false gives single points.
     seed
@@ -231,15 +231,13 @@ def vector_to_random_points(
     for name, count in (("geometry_count", geometry_count), ("total_count", total_count)):
         if count is not None and count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
-    if geometry_count is None and total_count is None:
-        raise ValueError("geometry_count and total_count cannot both be null")
     if total_count is not None and total_count < len(features):
         raise OpenEOError(
             "CountMismatch",
             f"total_count is {total_count}, but there are {len(features)} geometries.",
         )
     rng = np.random.default_rng(seed)
-    counts = np.full(len(features), geometry_count or MOST, dtype=np.int64)
+    counts = np.full(len(features), geometry_count, dtype=np.int64)
     if total_count is not None:
         fair = np.full(len(features), total_count // len(features))
         fair[: total_count % len(features)] += 1
@@ -267,30 +265,33 @@ def _random(shape: Any, count: int, rng: np.random.Generator) -> np.ndarray[Any,
 
 
 def _inside(shape: Any, count: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Return random points in a polygon: of triangles, drawn by area, so that slivers do not stall.
+    """Return random points of a polygon, evenly spread.
 
-    A constrained triangulation is exact where shapely has one; else its Delaunay triangles are
-    cut to the polygon first.
+    They are drawn in triangles that are chosen by area, so that a long sliver takes no longer
+    than a square; in a polygon with dents a triangle may reach over one, where points are drawn
+    again.
     """
-    pieces = [
+    cut = [
         part
         for triangle in shapely.get_parts(shapely.delaunay_triangles(shape))
-        for part in shapely.get_parts(shapely.delaunay_triangles(triangle.intersection(shape)))
+        for part in shapely.get_parts(triangle.intersection(shape))
         if part.geom_type == "Polygon"
     ]
-    areas = np.asarray([piece.area for piece in pieces])
-    if not pieces or not areas.sum():
+    pairs = [(t, part) for part in cut for t in shapely.get_parts(shapely.delaunay_triangles(part))]
+    areas = np.asarray([triangle.area for triangle, _ in pairs])
+    if not areas.sum():
         return np.repeat(shapely.get_coordinates(shape)[:1], count, axis=0)
+    corners = np.stack([shapely.get_coordinates(triangle)[:3] for triangle, _ in pairs])
+    parts = np.asarray([part for _, part in pairs], dtype=object)
     found = np.empty((0, 2))
     while len(found) < count:
-        chosen = rng.choice(len(pieces), size=count, p=areas / areas.sum())
-        corners = np.stack([shapely.get_coordinates(pieces[i])[:3] for i in chosen])
+        chosen = rng.choice(len(pairs), size=count, p=areas / areas.sum())
         a, b = rng.random((2, count, 1))
         a, b = np.where(a + b > 1, 1 - a, a), np.where(a + b > 1, 1 - b, b)
-        drawn = corners[:, 0] + a * (corners[:, 1] - corners[:, 0])
-        drawn += b * (corners[:, 2] - corners[:, 0])
-        # Pieces of a polygon with dents may reach over them.
-        found = np.concatenate([found, drawn[shapely.intersects_xy(shape, drawn)]])
+        first, second, third = (corners[chosen, k] for k in range(3))
+        drawn = first + a * (second - first) + b * (third - first)
+        inside = shapely.intersects_xy(parts[chosen], drawn[:, 0], drawn[:, 1])
+        found = np.concatenate([found, drawn[inside]])
     return found[:count]
 
 
