@@ -196,7 +196,7 @@ class GFMAPJobManager:
         Called in a worker thread, at least once a job.
         """
         path = results.save_logs(job, self._output_dir / "failed_jobs")
-        _log.error("Job %s failed; its log is in %s.", job.job_id, path)
+        _log.info("The log of job %s, which failed, is in %s.", job.job_id, path)
 
     # ---------------------------------------------------------------------------------------- run
 
