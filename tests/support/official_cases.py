@@ -138,7 +138,11 @@ def holds(case: Case) -> str | None:
         return "there is no such process"
     cubes = process.plan is not None or process.wants_env
     try:
-        found = run_on_cubes(case.process, _graphs(case.arguments)) if cubes else _value(case)
+        found = (
+            run_on_cubes(case.process, callbacks_of_today(case.arguments))
+            if cubes
+            else _value(case)
+        )
     except OpenEOError as error:
         if case.outcome.get("throws") in (True, error.code):
             return None
@@ -160,7 +164,7 @@ def _value(case: Case) -> Any:
 
 
 def _bound(process: str, name: str, raw: Any) -> BoundCallback:
-    nodes = {"n": {"process_id": process, "arguments": {"data": [], name: _graphs(raw)}}}
+    nodes = {"n": {"process_id": process, "arguments": {"data": [], name: callbacks_of_today(raw)}}}
     graph, errors = parse(nodes)
     if graph is None:
         raise errors[0]
@@ -174,16 +178,19 @@ def _is_callback(raw: Any) -> bool:
     )
 
 
-def _graphs(value: Any) -> Any:
+def callbacks_of_today(value: Any) -> Any:
     """Write callbacks the way of today: the oldest cases name neither of the two keys so."""
     if isinstance(value, list):
-        return [_graphs(v) for v in value]
+        return [callbacks_of_today(v) for v in value]
     if not isinstance(value, dict):
         return value
     if _is_callback(value):
         nodes = value.get("process_graph", value)
-        return {"process_graph": {id: _graphs(node) for id, node in nodes.items()}}
-    return {"from_parameter" if k == "from_argument" else k: _graphs(v) for k, v in value.items()}
+        return {"process_graph": {id: callbacks_of_today(node) for id, node in nodes.items()}}
+    return {
+        "from_parameter" if k == "from_argument" else k: callbacks_of_today(v)
+        for k, v in value.items()
+    }
 
 
 def same(found: Any, wanted: Any, delta: float = _DELTA) -> bool:

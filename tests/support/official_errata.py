@@ -229,6 +229,3 @@ DEVIATIONS: dict[tuple[str, int], str] = {
     ("rename_dimension", 4): "the spatial dimensions are always x and y here, as in the files",
     ("rename_labels", 0): "clients leave the source out, and CDSE takes the labels in their order",
 }
-
-# Cases of processes that are being made.
-PENDING: set[tuple[str, int]] = set()

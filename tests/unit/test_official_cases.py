@@ -9,7 +9,7 @@ import pytest
 
 from conftest import SHARED_DATA
 from support.official_cases import Case, holds, read_cases, read_json5, same
-from support.official_errata import DEVIATIONS, ERRATA, PENDING
+from support.official_errata import DEVIATIONS, ERRATA
 
 FOLDER = SHARED_DATA / "openeo_processes"
 CASES = read_cases(FOLDER) if FOLDER.is_dir() else []
@@ -17,8 +17,6 @@ CASES = read_cases(FOLDER) if FOLDER.is_dir() else []
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.process}-{c.index}")
 def test_official_case(case: Case) -> None:
-    if case.key in PENDING:
-        pytest.xfail("the process is being made")
     problem = holds(case)
     erratum = ERRATA.get(case.key)
     if erratum is not None:
@@ -34,7 +32,7 @@ def test_the_lists_of_exceptions_are_short_and_true() -> None:
     if not CASES:
         pytest.skip(f"the cases are not on this machine (looked in {FOLDER})")
     keys = {case.key for case in CASES}
-    assert keys.issuperset(ERRATA.keys() | DEVIATIONS.keys() | PENDING)
+    assert keys.issuperset(ERRATA.keys() | DEVIATIONS.keys())
     assert not ERRATA.keys() & DEVIATIONS.keys()
     assert len(keys) - len(DEVIATIONS) >= 1000
 

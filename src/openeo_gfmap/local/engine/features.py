@@ -107,7 +107,8 @@ class Features:
 
         inside = np.zeros(box.shape, dtype=bool)
         shapes = self._near(box)
-        areas = [g for g in shapes if g.geom_type in _AREAS]
+        # Without an area there is no centre inside, and GDAL takes offence.
+        areas = [g for g in shapes if g.geom_type in _AREAS and g.area]
         lines = [g for g in shapes if "Line" in g.geom_type]
         for found, all_touched in ((areas, False), (lines, True)):
             if found:

@@ -199,7 +199,13 @@ class _Parser:
             if key == "from_node":
                 return NodeRef(str(target))
             if key == "from_parameter":
-                if parameters is not None and target not in parameters:
+                if not isinstance(target, str):
+                    self.fail(
+                        "ProcessGraphInvalid",
+                        f"Node {id!r} refers to the parameter {short(target)}; names are texts.",
+                        id,
+                    )
+                elif parameters is not None and target not in parameters:
                     self.fail(
                         "ProcessParameterMissing",
                         f"Node {id!r} refers to the parameter {target!r}, which is not defined.",

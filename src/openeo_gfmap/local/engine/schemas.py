@@ -18,6 +18,10 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+# What no JSON object is: callbacks are told apart before, cubes come from nodes.
+_NO_LITERALS = ("datacube", "raster-cube", "vector-cube", "process-graph")
+
+
 def problem_with(value: Any, schema: Any, *, callback: bool = False) -> str | None:
     """Tell what is wrong with a literal argument, None when it may be right.
 
@@ -37,19 +41,20 @@ def problem_with(value: Any, schema: Any, *, callback: bool = False) -> str | No
     wanted = any(c.get("subtype") == "process-graph" for c in choices)
     if callback:
         return None if wanted or not any(choices) else "takes no callback"
-    if wanted and len(choices) == 1 and value is not None:
-        return f"must be a callback {{'process_graph': …}}, got {short(value)}"
     names: list[str] = []
     for choice in choices:
         types = choice.get("type")
         if types is None:
             return None
         names += [types] if isinstance(types, str) else types
-        if any(c in str(choice.get("subtype")) for c in ("datacube", "raster-cube")):
+        if choice.get("subtype") in _NO_LITERALS:
             names.remove("object")
     if not choices or any(matches(value, name) for name in names):
         return None
-    return f"must be {' or '.join(dict.fromkeys(names)) or 'a data cube'}, got {short(value)}"
+    expected = list(dict.fromkeys(names))
+    if wanted:
+        expected.insert(0, "a callback {'process_graph': …}")
+    return f"must be {' or '.join(expected) or 'a data cube'}, got {short(value)}"
 
 
 def matches(value: Any, name: str) -> bool:

@@ -33,7 +33,14 @@ _MOST_KERNEL = 1001
 _MASK_LABEL = "SCL_DILATED_MASK"
 
 
+def _require_number(call: Call) -> None:
+    value = call.args.get("replacement")
+    if value is not None and not isinstance(value, int | float | Unknown):
+        raise call.invalid("replacement", f"is {value!r:.50}; pixels are numbers, true or false")
+
+
 def _mask_meta(call: Call, context: PlanContext) -> CubeMeta:
+    _require_number(call)
     data, mask = call.cube(), call.cube("mask")
     same_grid(call, data, mask, "mask")
     extra = [d for d in mask.dims if d not in data.dims]
@@ -124,6 +131,7 @@ def replaced(cube: Cube, where: np.ndarray[Any, Any], value: Any) -> Cube:
 
 
 def _mask_polygon_meta(call: Call, context: PlanContext) -> CubeMeta:
+    _require_number(call)
     if not isinstance(call.args["mask"], Unknown):
         Features.parse(call.args["mask"])
     return call.cube()
