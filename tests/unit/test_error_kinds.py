@@ -6,7 +6,7 @@ import pytest
 import requests
 from openeo.rest import OpenEoApiError
 
-from openeo_gfmap.manager.answers import is_outage, kind_of
+from openeo_gfmap.manager.answers import is_outage, is_senseless, is_unpaid, kind_of
 from openeo_gfmap.manager.kinds import RULES, ErrorKind, Rule, classify
 
 K = ErrorKind
@@ -173,3 +173,15 @@ def test_a_request_to_another_host_says_nothing_of_the_back_end() -> None:
     assert is_outage(OpenEoApiError(http_status_code=503, code="x", message="away"), root)
     assert not is_outage(OpenEoApiError(http_status_code=500, code="x", message="bug"), root)
     assert is_outage(ValueError("an answer that is no JSON"), root)
+
+
+def test_answers_that_make_no_sense_are_told_from_those_that_do_not_come() -> None:
+    page = requests.exceptions.JSONDecodeError("Expecting value", "<html>", 0)
+    for error in (page, AttributeError("'list' has no 'get'"), ValueError("no number")):
+        assert is_senseless(error)
+    for fine in (
+        requests.ConnectionError("reset"),
+        OpenEoApiError(http_status_code=500, code="x", message="bug"),
+    ):
+        assert not is_senseless(fine)
+    assert is_unpaid(OpenEoApiError(http_status_code=402, code="PaymentRequired", message="pay"))

@@ -18,7 +18,9 @@ __all__ = [
     "is_fault",
     "is_gone",
     "is_outage",
+    "is_senseless",
     "is_transient",
+    "is_unpaid",
     "kind_of",
     "one_line",
     "without_mark",
@@ -55,6 +57,18 @@ def is_fault(error: BaseException) -> bool:
     return getattr(error, "http_status_code", None) == 500
 
 
+def is_unpaid(error: BaseException) -> bool:
+    """Tell whether the back-end wants money first: to wait does not help."""
+    return getattr(error, "http_status_code", None) == 402
+
+
+def is_senseless(error: BaseException) -> bool:
+    """Tell whether an answer came that is not what was asked for, such as a proxy's page."""
+    if isinstance(error, requests.exceptions.InvalidJSONError):
+        return True
+    return not isinstance(error, requests.RequestException | OpenEoRestError)
+
+
 def is_outage(error: BaseException, root_url: str) -> bool:
     """Tell whether a back-end does not answer properly; `root_url` is its address.
 
@@ -64,7 +78,7 @@ def is_outage(error: BaseException, root_url: str) -> bool:
     if isinstance(status, int):
         return status in _AWAY
     if not isinstance(error, requests.RequestException):
-        return not isinstance(error, OpenEoRestError)
+        return is_senseless(error)
     asked = urlsplit(getattr(error.request, "url", None) or root_url)
     return asked.netloc == urlsplit(root_url).netloc
 

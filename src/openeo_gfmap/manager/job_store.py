@@ -14,8 +14,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -30,6 +31,7 @@ _Value = TypeVar("_Value")
 
 _VERSION = 2
 _COLUMNS = tuple(f.name for f in fields(Job))
+_values = attrgetter(*_COLUMNS)  # astuple copies each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,7 @@ class SqliteJobStore:
 
     def save(self, job: Job) -> None:
         """Write a job's state."""
-        self._db.execute(_SAVE, astuple(job))
+        self._db.execute(_SAVE, _values(job))
 
     def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
         """Replace what is known of a row's files."""
@@ -263,7 +265,7 @@ class SqliteJobStore:
 
     def keep(self, job: Job) -> None:
         """Remember a failed job of a row that is about to get a new one."""
-        self._db.execute(_KEEP, astuple(job))
+        self._db.execute(_KEEP, _values(job))
 
     def past(self, row: int) -> tuple[Job, ...]:
         """Return the earlier jobs of a row, oldest first."""

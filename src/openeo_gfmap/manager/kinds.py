@@ -111,7 +111,7 @@ RULES: tuple[Rule, ...] = (
         code=r"ConcurrentJobLimit|TooManyRequests|PaymentRequired|InsufficientCredits"
         r"|BudgetExceeded|JobLimitExceeded",
     ),
-    Rule(ErrorKind.CAPACITY, status=frozenset({402, 429})),
+    Rule(ErrorKind.CAPACITY, status=frozenset({429})),
     Rule(
         ErrorKind.CAPACITY,
         text=_any(
@@ -180,6 +180,7 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     # Statuses alone say least, so they come last.
+    Rule(ErrorKind.CAPACITY, status=frozenset({402})),
     Rule(ErrorKind.TRANSIENT, status=frozenset({408, 425, 502, 503, 504})),
     Rule(ErrorKind.BACKEND_BUG, status=frozenset({500, 501})),
     Rule(ErrorKind.VANISHED, status=frozenset({404, 410})),

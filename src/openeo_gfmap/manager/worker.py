@@ -30,7 +30,9 @@ from openeo_gfmap.manager.answers import (
     is_fault,
     is_gone,
     is_outage,
+    is_senseless,
     is_transient,
+    is_unpaid,
     kind_of,
     one_line,
 )
@@ -208,7 +210,7 @@ class Worker:
                 ErrorKind.CALLBACK,
                 attempt.job_id,
             )
-        return life.Created(identifier, json.dumps(attempt.options) if attempt.options else None)
+        return _created(identifier, attempt)
 
     def _not_created(
         self, error: BaseException, task: Task, connection: Connection, attempt: Attempt
@@ -217,7 +219,10 @@ class Worker:
         away = is_transient(error) and is_outage(error, connection.root_url)
         if attempt.lost:
             return life.AnswerLost(one_line(error), kind, outage=away)
-        if kind is ErrorKind.CAPACITY or away:
+        if attempt.job_id is not None and is_transient(error):
+            # The head of the answer came, or the callback got further than the creation.
+            return _created(attempt.job_id, attempt)
+        if away or (kind is ErrorKind.CAPACITY and not is_unpaid(error)):
             return life.NotMade(one_line(error), kind, outage=away)
         if is_transient(error) and job.attempts + 1 < self._options.creation_attempts:
             _log.debug("Row %d: no job yet: %s. Trying again.", job.row, one_line(error))
@@ -289,9 +294,11 @@ class Worker:
             if is_gone(error):
                 message = f"{task.action.job.backend} no longer has job {job.job_id}"
                 return life.Vanished(message, ErrorKind.VANISHED)
+            if is_senseless(error) or is_fault(error):
+                return self._unreadable(task, one_line(error), outage=is_senseless(error))
             return self._unreachable(error, job.connection)
         if not isinstance(word, str):
-            return self._senseless(task, f"gave no status for {job.job_id}: {word!r}")
+            return self._unreadable(task, f"its status is {word!r}", outage=False)
         if word == "error":
             return self._failed(task, job, document)
         return self._seen(task, document)
@@ -307,12 +314,13 @@ class Worker:
             facts["running_since"] = _now()
         return life.Seen(word, facts)
 
-    def _senseless(self, task: Task, what: str) -> life.Event:
-        """Ask again for a while when an answer makes no sense; it may be a proxy's, or a bug's."""
-        message = f"{task.action.job.backend} {what}"
+    def _unreadable(self, task: Task, why: str, *, outage: bool) -> life.Event:
+        """Give a job up of which the back-end has nothing to say, while it answers for others."""
+        job = task.action.job
+        message = f"{job.backend} cannot describe job {job.id}: {why}"
         if task.tries >= _FAULTY_TRIES:
-            return life.Vanished(f"{message}, {task.tries + 1} times", ErrorKind.BACKEND_BUG)
-        return life.Unreachable(message, ErrorKind.BACKEND_BUG, outage=False)
+            return life.Vanished(f"{message} ({task.tries + 1} times)", ErrorKind.BACKEND_BUG)
+        return life.Unreachable(message, ErrorKind.BACKEND_BUG, outage=outage)
 
     def _failed(self, task: Task, job: BatchJob, document: Mapping[str, Any]) -> life.Seen:
         """Save the log of a job that failed, and read from it why."""
@@ -399,6 +407,10 @@ class Worker:
         if missing is not None:
             return life.ProcessedPartly(missing, ErrorKind.RESULTS, items)
         return life.Processed(items)
+
+
+def _created(identifier: str, attempt: Attempt) -> life.Created:
+    return life.Created(identifier, json.dumps(attempt.options) if attempt.options else None)
 
 
 def _now() -> str:
