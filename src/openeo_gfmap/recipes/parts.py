@@ -1,0 +1,72 @@
+"""What every recipe gives a run: four parts, each open to be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from openeo_gfmap.recipes.samples import SampleColumns
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["Parts", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The four parts that `openeo_gfmap.manager.job_manager.GFMAPJobManager` runs.
+
+    Attributes
+    ----------
+    jobs
+        One row a job.
+    start_job
+        ``(row, connection)``: returns the batch job of a row.
+    output_path
+        ``(root_folder, geometry_index, row)``: returns where a result file goes.
+    post_job_action
+        ``(items, row)``: returns the STAC items of a finished job; None leaves them as they are.
+    """
+
+    jobs: pd.DataFrame
+    start_job: Callable[..., Any]
+    output_path: Callable[..., Any]
+    post_job_action: Callable[..., Any] | None
+
+
+class Recipe(Protocol):
+    """A description of an extraction; one class for each kind of product.
+
+    To add a sensor, write a frozen dataclass with these members beside `Sentinel2Patches`, and name
+    it in the package's docstring. Windows, periods, paths and labels are there to be used.
+    """
+
+    #: Stands in the job table, and in what the run counts by recipe.
+    name: str
+    #: Of the STAC collection's summaries.
+    constellation: str
+    columns: SampleColumns
+    #: Where ``extract`` is a level: the lowest that is extracted.
+    min_extract: int
+
+    def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: str | None) -> Parts:
+        """Return the parts for checked samples (see `prepare_samples`).
+
+        Parameters
+        ----------
+        samples : GeoDataFrame
+            As `openeo_gfmap.recipes.samples.prepare_samples` returns them.
+        backend : str
+            Name of the back-end.
+        upload : str, optional
+            Address below which the windows are stored for the back-end to read; None stores them
+            on the back-end itself, which the embedded one can.
+        """
+        ...
+
+    def values_per_patch(self, days: int) -> int:
+        """Return about how many numbers a patch holds when the period has so many days."""
+        ...

@@ -1,0 +1,132 @@
+"""What becomes of a job's files: their paths, attributes and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.recipes.labels import Labels, write_labels
+from openeo_gfmap.stac import AUXILIARY
+from openeo_gfmap.utils import update_nc_attributes
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+    import pystac
+
+__all__ = ["PATH", "ResultWriter", "extracted_features"]
+
+#: Property of a feature that is extracted: the path of its file, relative to the output folder.
+PATH = "gfmap_path"
+
+#: Properties of features that are no properties of an item: ours, and names that mean another thing
+#: in STAC.
+_NOT_TOLD = frozenset(
+    {PATH, "gfmap_label", "extract", "datetime", "start_datetime", "end_datetime", "created"}
+)
+
+
+def extracted_features(row: pd.Series[Any]) -> list[dict[str, Any]]:
+    """Return the features of a row that get a file, in the order of their geometry indices."""
+    features: list[dict[str, Any]] = json.loads(row["geometry"])["features"]
+    return [feature for feature in features if feature["properties"].get("extract")]
+
+
+@dataclass(frozen=True)
+class ResultWriter:
+    """The path generator and the post-job action of a recipe.
+
+    Attributes
+    ----------
+    title
+        Of the files, before the sample's id.
+    labels
+        Which attribute to burn; None burns nothing.
+    """
+
+    title: str
+    labels: Labels | None
+
+    def output_path(self, root_folder: Path, geometry_index: int, row: pd.Series[Any]) -> Path:
+        """Return where the file of a feature goes: the plan has settled it."""
+        features = extracted_features(row)
+        if not 0 <= geometry_index < len(features):
+            raise InputError(
+                f"there is a result for feature {geometry_index}, but the job has "
+                f"{len(features)}: 0 to {len(features) - 1}."
+            )
+        return root_folder / str(features[geometry_index]["properties"][PATH])
+
+    def post_job_action(self, items: list[pystac.Item], row: pd.Series[Any]) -> list[pystac.Item]:
+        """Tell each file and item of its sample, and burn the labels beside it."""
+        import geopandas as gpd  # noqa: PLC0415
+
+        fields = gpd.GeoDataFrame.from_features(json.loads(row["geometry"]), crs=4326)
+        samples = {
+            feature["properties"][PATH]: feature["properties"]
+            for feature in extracted_features(row)
+        }
+        for item in items:
+            asset = next(iter(item.assets.values()))
+            path = Path(asset.href)
+            # Features without data have no file, so a position in the list says nothing.
+            sample = next((s for end, s in samples.items() if path.as_posix().endswith(end)), None)
+            if sample is None:
+                raise InputError(f"{path} is no file of a sample of this job.")
+            update_nc_attributes(path, self._attributes(row, sample))
+            item.properties.update(_properties(sample))
+            if self.labels is not None:
+                labels = self._write_labels(path, fields, row, sample)
+                item.add_asset("auxiliary", AUXILIARY.create_asset(href=labels.as_posix()))
+        return items
+
+    def _attributes(self, row: pd.Series[Any], sample: Mapping[str, Any]) -> dict[str, Any]:
+        attributes = {
+            "title": f"{self.title} - {sample['sample_id']}",
+            "sample_id": sample["sample_id"],
+            "ref_id": sample["ref_id"],
+            "start_date": row["start_date"],
+            "end_date": row["end_date"],
+            "gfmap_version": metadata.version("openeo-gfmap"),
+        }
+        if sample.get("valid_date"):
+            attributes["valid_date"] = sample["valid_date"]
+        return attributes
+
+    def _write_labels(
+        self, patch: Path, fields: gpd.GeoDataFrame, row: pd.Series[Any], sample: Mapping[str, Any]
+    ) -> Path:
+        labels = self.labels
+        if labels is None:
+            raise ValueError("there are no labels to write")
+        numbers = fields["gfmap_label"].fillna(0).astype(int)
+        # The sample itself goes on top of its neighbours.
+        order = (fields["sample_id"] == sample["sample_id"]).argsort(kind="stable")
+        path = patch.with_name(f"{patch.stem}_{labels.variable}.nc")
+        write_labels(
+            patch,
+            path,
+            fields=fields.iloc[order],
+            numbers=list(numbers.iloc[order]),
+            labels=labels,
+            legend=json.loads(row["legend"]),
+            attributes={
+                **self._attributes(row, sample),
+                "title": f"Labels - {sample['sample_id']}",
+            },
+        )
+        return path
+
+
+def _properties(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sample's attributes as properties of an item; STAC's own names are left alone."""
+    return {
+        name: value
+        for name, value in sample.items()
+        if name not in _NOT_TOLD and isinstance(value, str | int | float | bool)
+    }
