@@ -405,3 +405,43 @@ def test_no_pixels_are_read_for_the_dates_of_the_same_cube(tmp_path: Path) -> No
     two = g.filter_bands(data=cube, bands=["B03"])
     run(g.result(g.resample_cube_temporal(data=one, target=two)), tmp_path, reader=reader)
     assert [bands for bands, _ in reader.reads] == [("B02",)]
+
+
+def test_other_labels_are_joined(result: Any) -> None:
+    def change(g: Graph, c: Any) -> Any:
+        one = g.add_dimension(data=c, name="run", label=1)
+        two = g.add_dimension(data=g.apply(data=c, process=on_x("add", y=1)), name="run", label=2)
+        both = g.merge_cubes(cube1=one, cube2=two)
+        return g.apply_dimension(data=both, dimension="run", process=on_data("cumsum"))
+
+    (values,) = (v for v in result(change).data_vars.values() if v.ndim == 5)
+    assert values["run"].values.tolist() == [1, 2]
+    last = values.sel(run=2).transpose("bands", "t", "y", "x").values
+    np.testing.assert_allclose(last[0], 2 * truth() + 1)
+
+
+def test_periods_with_names_are_written(result: Any) -> None:
+    got = result(lambda g, c: g.aggregate_temporal(
+        data=c, reducer=on_data("mean"), labels=["early", "late"],
+        intervals=[["2022-01-01", "2022-01-09"], ["2022-01-09", None]]))  # fmt: skip
+    assert got.t.values.astype(str).tolist() == ["early", "late"]
+    np.testing.assert_allclose(got.B02[1], truth()[2:].mean(axis=0), rtol=1e-5)
+
+
+def test_processes_on_cubes_are_no_callbacks() -> None:
+    error = problem(lambda g, c: g.reduce_dimension(
+        data=c, dimension="t", reducer=on_data("filter_bands", bands=["B02"])))  # fmt: skip
+    assert error.code == "ProcessParameterInvalid"
+    assert "'filter_bands', which works on data cubes" in error.message
+
+
+def test_values_of_other_features_are_not_joined() -> None:
+    def change(g: Graph, c: Any) -> Any:
+        other = box_geojson((WEST, NORTH - 50, WEST + 50, NORTH))
+        one, two = (
+            g.aggregate_spatial(data=c, geometries=f, reducer=on_data("mean"))
+            for f in (FIELDS, other)
+        )
+        return g.merge_cubes(cube1=one, cube2=two, overlap_resolver=on_data("mean"))
+
+    assert "the very same features" in problem(change).message

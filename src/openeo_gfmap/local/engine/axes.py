@@ -17,6 +17,7 @@ from .plan import Call, CubeMeta
 __all__ = [
     "SPATIAL",
     "all_labels",
+    "band_axis",
     "dates_of",
     "dims_in_order",
     "existing",
@@ -85,6 +86,19 @@ def temporal(call: Call, meta: CubeMeta, name: str = "dimension") -> str:
             node=call.node.id,
         )
     return found[0]
+
+
+def band_axis(call: Call, meta: CubeMeta) -> str:
+    """Return the dimension that has the bands; DimensionMissing without one."""
+    found = of_kind(meta, "bands")
+    if not found:
+        raise OpenEOError(
+            "DimensionMissing",
+            f"Node {call.node.id!r}: the cube has no bands; it has the dimensions "
+            f"{', '.join(meta.dims)}.",
+            node=call.node.id,
+        )
+    return "bands" if "bands" in found else found[0]
 
 
 def new_dimension(call: Call, meta: CubeMeta, dimension: str, code: str = "DimensionExists") -> str:

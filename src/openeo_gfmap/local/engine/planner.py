@@ -202,6 +202,8 @@ class _Planner:
                 if value.id not in self.constants:
                     args[name] = Unknown()  # the extents are looked for before metadata are known
                     continue
+            if isinstance(value, ProcessGraph):
+                _require_values(node, name, value)
             args[name] = self._resolve(value, node)
             self._require_cube(node, parameter, args[name])
         return Call(node, process, args, refs)
@@ -236,6 +238,23 @@ class _Planner:
         if isinstance(value, list):
             return [self._resolve(v, node) for v in value]
         return value
+
+
+# Processes on cubes that callbacks may call: they get the values, or the cube itself.
+_IN_CALLBACKS = frozenset({"run_udf", "predict_onnx", "inspect"})
+
+
+def _require_values(node: Node, name: str, callback: ProcessGraph) -> None:
+    """Refuse callbacks with processes on cubes: a callback works on values."""
+    for process in callback.processes():
+        if get_process(process).plan is not None and process not in _IN_CALLBACKS:
+            raise OpenEOError(
+                "ProcessParameterInvalid",
+                f"Node {node.id!r}: the callback {name!r} of {node.process!r} calls {process!r}, "
+                "which works on data cubes; callbacks work on their values. Make it a node of the "
+                "graph.",
+                node=node.id,
+            )
 
 
 def _node_refs(node: Node) -> list[NodeRef]:

@@ -172,6 +172,8 @@ def _column(elements: Sequence[Any]) -> NdArray:
 
 
 def _labels(labels: Sequence[Any]) -> NdArray:
+    if isinstance(labels, np.ndarray):
+        return labels
     kinds = {type(v) for v in labels}
     if len(kinds) == 1 and kinds <= {str, int, float, np.datetime64}:
         return np.asarray(labels)

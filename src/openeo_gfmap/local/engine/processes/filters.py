@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from ...errors import OpenEOError
-from ..axes import dates_of, existing, not_spatial, of_kind, openeo_label, temporal
+from ..axes import band_axis, dates_of, existing, not_spatial, of_kind, openeo_label, temporal
 from ..callbacks import BoundCallback, evaluate_callback
 from ..cube import select
 from ..demands import Demand, Window, in_order, meet
@@ -34,21 +34,18 @@ Wavelengths = Annotated[Any, Schema({"type": "array", "items": {"type": "array"}
 
 def _filter_bands_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
-    wanted = _names(call)
-    if "bands" not in meta.dims:
-        raise OpenEOError(
-            "DimensionMissing",
-            f"Node {call.node.id!r}: the cube has no bands to filter; it has the dimensions "
-            f"{', '.join(meta.dims)}.",
-            node=call.node.id,
-        )
-    if meta.bands is not None:
-        unknown = [b for b in wanted if b not in meta.bands]
+    dimension, wanted = band_axis(call, meta), _names(call)
+    have = meta.bands if dimension == "bands" else meta.labels.get(dimension)
+    if have is not None:
+        unknown = [b for b in wanted if b not in map(str, have)]
         if unknown:
             raise call.invalid(
-                "bands", f"names {', '.join(unknown)}, but the cube has {', '.join(meta.bands)}"
+                "bands",
+                f"names {', '.join(unknown)}, but the cube has {', '.join(map(str, have))}",
             )
-    return meta.patch(bands=wanted)
+    if dimension == "bands":
+        return meta.patch(bands=wanted)
+    return meta.patch(labels={**meta.labels, dimension: wanted})
 
 
 def _names(call: Call) -> tuple[str, ...]:
@@ -63,6 +60,8 @@ def _names(call: Call) -> tuple[str, ...]:
 
 
 def _filter_bands_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
+    if band_axis(call, call.cube()) != "bands":
+        return {"data": demand}
     wanted = demand.bands or _names(call)
     have = call.cube().bands
     return {"data": demand.patch(bands=in_order(have, wanted) if have is not None else None)}
@@ -86,8 +85,12 @@ def filter_bands(data: CubeData, bands: BandNames = (), wavelengths: Wavelengths
     CubeData
         The cube with the bands in the order given.
     """
-    have = data.labels["bands"].tolist()
-    return select(data, "bands", [b for b in bands if b in have])
+    (dimension,) = [d for d in data.dims if data.kind(d) == "bands"][:1]
+    have = [str(b) for b in data.labels[dimension]]
+    # Only some of them may have been asked for.
+    return select(
+        data, dimension, data.labels[dimension][[have.index(b) for b in bands if b in have]]
+    )
 
 
 def _bbox_extent(call: Call) -> Extent:

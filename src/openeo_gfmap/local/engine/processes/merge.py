@@ -1,4 +1,4 @@
-"""Joining and masking of raster cubes."""
+"""Joining of cubes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from typing import Any
 import numpy as np
 
 from ...errors import OpenEOError
-from ..axes import dims_in_order
+from ..axes import dims_in_order, label_array
 from ..cube import Cube, align
 from ..demands import Demand, Window, in_order
 from ..limits import beyond, confined, held
-from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule
+from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule, TableMeta
 from ..registry import AnyValue, Callback, CubeData, process
 
 
 def _merge_meta(call: Call, context: PlanContext) -> CubeMeta:
     one, two = call.cube("cube1"), call.cube("cube2")
+    _same_rows(call, one, two)
     same_grid(call, one, two, "cube2")
+    for dimension in set(one.dims) & set(two.dims):
+        if one.kind(dimension) != two.kind(dimension):
+            raise call.invalid(
+                "cube2",
+                f"has the dimension {dimension!r} of type {two.kind(dimension)}; in the other cube "
+                f"it is of type {one.kind(dimension)}",
+            )
     dims = dims_in_order(tuple(dict.fromkeys((*one.dims, *two.dims))))
     resolver = call.args.get("overlap_resolver") is not None
     if set(one.dims) != set(two.dims) and not resolver:
@@ -44,7 +52,33 @@ def _merge_meta(call: Call, context: PlanContext) -> CubeMeta:
         block=math.lcm(one.block, two.block),
         margin=max(one.margin, two.margin),
         itemsize=max(one.itemsize, two.itemsize),
+        kinds={**one.kinds, **two.kinds},
+        labels=_merged_labels(one, two),
     )
+
+
+def _same_rows(call: Call, one: CubeMeta, two: CubeMeta) -> None:
+    """Refuse values per feature next to pixels, or next to those of other features."""
+    tables = [m for m in (one, two) if isinstance(m, TableMeta)]
+    if not tables:
+        return
+    features = [m.features for m in tables if m.features is not None]
+    if len(features) < 2 or not features[0].same_as(features[1]):
+        raise call.invalid(
+            "cube2", "and cube1 must both be pixels, or both be values of the very same features"
+        )
+
+
+def _merged_labels(one: CubeMeta, two: CubeMeta) -> Mapping[str, tuple[Any, ...]]:
+    """Return labels that are known of both cubes, or of the only one that has the dimension."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for dimension in dict.fromkeys((*one.labels, *two.labels)):
+        parts = [m.labels.get(dimension) for m in (one, two) if dimension in m.dims]
+        if all(part is not None for part in parts):
+            labels = dict.fromkeys(label for part in parts for label in part or ())
+            ordered = sorted(labels) if one.kind(dimension) == "temporal" else list(labels)
+            found[dimension] = tuple(ordered)
+    return found
 
 
 def same_grid(call: Call, one: CubeMeta, two: CubeMeta, name: str) -> None:
@@ -148,7 +182,9 @@ def merge_cubes(
     data = np.full(shape, missing, dtype=one.data.dtype)
     for cube, place in ((two, place_two), (one, place_one)):
         _put(data, dims, place, _expanded(cube, dims, place, labels))
-    result = one.with_data(data, dims=dims, labels=labels)
+    kinds = {**one.kinds, **two.kinds}
+    periods = {d: p for d, p in one.periods.items() if two.periods.get(d, p) == p}
+    result = one.with_data(data, dims=dims, labels=labels, kinds=kinds, periods=periods)
     if both is None or overlap_resolver is None:
         return result
     x = _taken(one, dims, both, labels)
@@ -163,10 +199,17 @@ Place = Mapping[str, np.ndarray[Any, Any]]
 
 
 def _united(dim: str, one: Cube, two: Cube) -> np.ndarray[Any, Any]:
-    parts = [c.labels[dim] for c in (one, two) if dim in c.labels]
-    if dim == "t":
-        return np.unique(np.concatenate(parts))
-    return np.asarray(list(dict.fromkeys(np.concatenate(parts).tolist())), dtype=str)
+    cubes = [c for c in (one, two) if dim in c.labels]
+    dated = {c.labels[dim].dtype.kind == "M" for c in cubes}
+    if len(dated) > 1:
+        raise OpenEOError(
+            "DimensionLabelMismatch",
+            f"One cube has dates along {dim!r}, the other has names; rename_labels makes them fit.",
+        )
+    if dated == {True}:
+        return np.unique(np.concatenate([c.labels[dim] for c in cubes]))
+    found = dict.fromkeys(v for c in cubes for v in c.labels[dim].tolist())
+    return label_array(list(found), cubes[0].kind(dim))
 
 
 def _place(cube: Cube, dims: tuple[str, ...], labels: Place) -> Place:
@@ -175,7 +218,8 @@ def _place(cube: Cube, dims: tuple[str, ...], labels: Place) -> Place:
     for dim, united in labels.items():
         if dim in cube.labels:
             position = {label: i for i, label in enumerate(united.tolist())}
-            places[dim] = np.asarray([position[v] for v in cube.labels[dim].tolist()], dtype=int)
+            mine = cube.labels[dim].astype(united.dtype).tolist()  # numbers beside names are texts
+            places[dim] = np.asarray([position[v] for v in mine], dtype=int)
         else:
             places[dim] = np.arange(len(united))
     return places

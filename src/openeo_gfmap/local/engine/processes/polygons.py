@@ -26,6 +26,10 @@ from .udf import after_udf, takes_cubes
 MaskValue = Annotated[Any, Schema({"type": ["number", "boolean", "string", "null"]})]
 
 
+# Pixels of a polygon: they must be in memory together.
+_MOST_AT_ONCE = 1 << 24
+
+
 def _polygons(call: Call) -> Features | None:
     """Return the polygons; None when only a run can know them."""
     name = "geometries" if "geometries" in call.args else "chunks"
@@ -40,11 +44,26 @@ def _polygons(call: Call) -> Features | None:
 
 
 def _meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta = call.raster()
-    _polygons(call)
+    meta, features = call.raster(), _polygons(call)
+    if features is not None:
+        _require_room(call, features, meta.grid)
     if takes_cubes(call.args["process"]):
         return after_udf(meta)
     return meta.patch(itemsize=max(4, meta.itemsize))
+
+
+def _require_room(call: Call, features: Features, grid: Grid) -> None:
+    """Refuse polygons that are too large for one callback."""
+    bounds = shapely.bounds(list(features.to(grid.crs).geometries))
+    pixels = np.prod((bounds[:, 2:] - bounds[:, :2]) / grid.resolution, axis=1)
+    if pixels.max() > _MOST_AT_ONCE:
+        raise OpenEOError(
+            "ProcessGraphComplexity",
+            f"Node {call.node.id!r}: polygon {int(pixels.argmax())} covers about "
+            f"{int(pixels.max()):,} pixels, more than the {_MOST_AT_ONCE:,} that a callback can "
+            "get at once. Take smaller polygons, or larger pixels with resample_spatial.",
+            node=call.node.id,
+        )
 
 
 def _inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
