@@ -171,7 +171,7 @@ def _column(elements: Sequence[Any]) -> NdArray:
     return column
 
 
-def _labels(labels: Sequence[Any]) -> NdArray:
+def _labels(labels: Sequence[Any] | NdArray) -> NdArray:
     if isinstance(labels, np.ndarray):
         return labels
     kinds = {type(v) for v in labels}
