@@ -11,6 +11,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from openeo_gfmap.local.engine import registry
+from openeo_gfmap.local.engine.axes import label_array
 from openeo_gfmap.local.engine.cube import Cube, crop
 from openeo_gfmap.local.engine.evaluate import Evaluation
 from openeo_gfmap.local.engine.graph import parse
@@ -98,10 +99,9 @@ def _dimensions(document: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 
 def _labels(dimension: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    values = dimension["values"]
     if dimension["type"] == "temporal":
-        return np.asarray([_moment(v) for v in values], dtype="datetime64[ns]")
-    return np.asarray(values)
+        return label_array(dimension["values"], "temporal")
+    return np.asarray(dimension["values"])
 
 
 def _moment(text: Any) -> np.datetime64 | None:
@@ -161,6 +161,7 @@ def _run(nodes: Mapping[str, Any]) -> Any:
 
 def source_of(cubes: Mapping[str, CaseCube]) -> registry.Process:
     """Return a process that gives cubes by name, as much of them as is asked for."""
+
     def serve(name: str, env: Scope) -> Cube:
         return cubes[name].at(env.demand.box)  # type: ignore[union-attr,arg-type]
 
