@@ -14,14 +14,16 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from openeo.udf import UdfData, XarrayDataCube
 from openeo.udf.run_code import run_udf_code
-from scipy.ndimage import distance_transform_cdt
+from scipy.ndimage import binary_erosion, distance_transform_cdt
 from skimage.morphology import disk, erosion
 
 import openeo_gfmap.preprocessing
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.preprocessing import UDF_DISTANCE_TO_CLOUD
+from openeo_gfmap.preprocessing.udf_distance_to_cloud import distance_transform, erode_by_disk
 from openeo_gfmap.udf import pack_udf
 
 FOLDER = Path(openeo_gfmap.preprocessing.__file__).parent
@@ -65,19 +67,62 @@ def random_scl(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(speckle, rng.integers(0, 12, shape), scl).astype(np.uint8)
 
 
-def expected_distance(scl: np.ndarray) -> np.ndarray:
+def expected_distance(scl: np.ndarray, metric: str) -> np.ndarray:
     clouds = np.isin(scl, CLOUD_CLASSES)
     # Grey erosion pads with the greatest value, as the binary one that the pipeline calls.
     eroded = [erosion(frame.astype(np.uint8), disk(3)).astype(bool) for frame in clouds]
-    return np.stack([distance_transform_cdt(~frame) for frame in eroded])
+    return np.stack([distance_transform_cdt(~frame, metric) for frame in eroded])
 
 
-@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 70), columns=st.integers(1, 70))
-@settings(max_examples=40, deadline=None)
-def test_distance_to_cloud_is_that_of_scikit_image(seed: int, rows: int, columns: int) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 70),
+    columns=st.integers(1, 70),
+    metric=st.sampled_from(["chessboard", "taxicab"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_distance_to_cloud_is_that_of_scikit_image(
+    seed: int, rows: int, columns: int, metric: str
+) -> None:
     scl = random_scl(seed, (3, rows, columns))
-    result = run_file("udf_distance_to_cloud.py", scl_cube(scl))
-    np.testing.assert_array_equal(result.values[:, 0], expected_distance(scl))
+    result = run_file("udf_distance_to_cloud.py", scl_cube(scl), metric=metric)
+    np.testing.assert_array_equal(result.values[:, 0], expected_distance(scl, metric))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    frames=st.integers(1, 5),
+    rows=st.integers(1, 300),  # small ones are counted in bytes, large ones in 16 bits
+    columns=st.integers(1, 300),
+    share=st.sampled_from([0, 0.0001, 0.01, 0.5, 0.999, 1]),
+    metric=st.sampled_from(["chessboard", "taxicab"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_distance_transform_is_that_of_scipy(
+    seed: int, frames: int, rows: int, columns: int, share: float, metric: str
+) -> None:
+    """Frames without and full of targets are among them, beside others and alone."""
+    rng = np.random.default_rng(seed)
+    targets = rng.random((frames, rows, columns)) < share * rng.random((frames, 1, 1)) * 2
+    expected = [distance_transform_cdt(~frame, metric) for frame in targets]
+    found = distance_transform(targets, metric)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(
+    masks=hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, max_side=20)),
+    radius=st.integers(0, 12),
+)
+@settings(max_examples=80, deadline=None)
+def test_erosion_is_that_of_scipy(masks: np.ndarray, radius: int) -> None:
+    expected = [binary_erosion(frame, disk(radius), border_value=1) for frame in masks]
+    np.testing.assert_array_equal(erode_by_disk(masks, radius), expected)
+
+
+def test_distance_to_cloud_knows_two_metrics() -> None:
+    with pytest.raises(ValueError, match=r"'euclidean'.*chessboard, taxicab"):
+        run_file("udf_distance_to_cloud.py", scl_cube(np.ones((1, 4, 4))), metric="euclidean")
 
 
 def test_distance_to_cloud_keeps_dimensions_and_coordinates() -> None:
@@ -176,12 +221,24 @@ def test_udf_stands_alone(path: Path) -> None:
         for name in node.names
     }
     assert {str(name).split(".")[0] for name in imported} <= {
+        "math",
         "numpy",
         "openeo",
-        "scipy",
         "typing",
         "xarray",
     }
+
+
+def test_functions_that_two_udfs_hold_are_the_same() -> None:
+    """UDFs cannot import each other, so they share by copy; nobody changes one copy alone."""
+    sources: dict[str, set[str]] = {}
+    for path in UDF_FILES:
+        code = path.read_text("utf-8")
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.FunctionDef) and node.name != "apply_datacube":
+                sources.setdefault(node.name, set()).add(ast.get_source_segment(code, node) or "")
+    assert "distance_transform" in sources
+    assert [name for name, copies in sources.items() if len(copies) > 1] == []
 
 
 @pytest.mark.parametrize("path", UDF_FILES, ids=lambda path: path.name)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.fft
 
 __all__ = ["SCL_MASK1", "SCL_MASK2", "gaussian_kernel", "linear_scale_cast", "scl_dilation_mask"]
 
@@ -20,8 +19,10 @@ SCL_MASK2 = (3, 8, 9, 10, 11)
 
 _THRESHOLD1, _THRESHOLD2 = 0.057, 0.025
 
-# Frames per transform: small enough for the caches, measured on 140 x 140 px.
-_FFT_BATCH = 4
+# Pixels along a block of the separable convolution: longer ones multiply more zeros, shorter ones
+# more context. And pixels per batch of frames: the floats of one stay in the caches.
+_BLOCK = 64
+_BATCH_PIXELS = 2**18
 
 
 def scl_dilation_mask(  # noqa: PLR0917  (the order of the openEO parameters)
@@ -128,33 +129,32 @@ def gaussian_kernel(size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _dilate(mask: np.ndarray[Any, Any], size: int, threshold: float) -> np.ndarray[Any, Any]:
-    """Convolve with the Gaussian and compare with the threshold.
+    """Convolve with the Gaussian and compare with the threshold, exactly.
 
     The convolution is a sum of integers, so that ``sum / total > threshold`` is the same as
-    ``sum >= limit`` for an integer limit. A single-precision FFT finds the sums up to a known
-    error; the few pixels closer to the limit than that are summed exactly.
+    ``sum >= limit`` for an integer limit. The Gaussian before its rounding down is the product of
+    two vectors: two matrix products find its sums, which are greater than those of integers by no
+    more than all that was rounded off. The few pixels this leaves open are summed in integers.
     """
     if size <= 0:
         return mask
     out = np.zeros(mask.shape, dtype=bool)
     busy = np.flatnonzero(mask.any(axis=(1, 2)))
-    if busy.size == 0:
-        return out
     kernel = gaussian_kernel(size)
-    limit = _limit(int(kernel.sum()), threshold)
-    rows, columns = mask.shape[1:]
-    shape = tuple(scipy.fft.next_fast_len(n + size, real=True) for n in (rows, columns))
-    spectrum = _spectrum(size, shape)
-    # Bound of the rounding error of an FFT convolution: eps log2(n) |kernel| |mask|, with room.
-    norm = math.sqrt(float((kernel.astype(np.float64) ** 2).sum()) * rows * columns)
-    tolerance = 4 * float(np.finfo(np.float32).eps) * math.log2(shape[0] * shape[1]) * norm + 1
-    for start in range(0, busy.size, _FFT_BATCH):
-        index = busy[start : start + _FFT_BATCH]
-        sums = scipy.fft.rfft2(mask[index].astype(np.float32), shape)
-        sums *= spectrum
-        sums = scipy.fft.irfft2(sums, shape, overwrite_x=True)[:, :rows, :columns]
-        decided = sums >= limit
-        near = np.argwhere(np.abs(sums - limit) <= tolerance)
+    total = int(kernel.sum())
+    limit = _limit(total, threshold)
+    profile = _profile(size)
+    rounded_off = float(np.outer(profile, profile).sum()) - total
+    # Rounding of two chains of at most _BLOCK + size products and sums in single precision.
+    chain = 2 * (_BLOCK + size) * float(np.finfo(np.float32).eps)
+    below = limit / (1 + chain) - 1
+    above = (limit + rounded_off) / (1 - chain) + 1
+    batch = max(1, _BATCH_PIXELS // (mask.shape[1] * mask.shape[2]))
+    for start in range(0, busy.size, batch):
+        index = busy[start : start + batch]
+        sums = _separable_sums(mask[index], size)
+        decided = sums >= above
+        near = np.argwhere((sums >= below) & ~decided)
         if near.size:
             decided[tuple(near.T)] = _exact_sums(mask[index], near, kernel) >= limit
         out[index] = decided
@@ -169,13 +169,48 @@ def _limit(total: int, threshold: float) -> int:
     return limit
 
 
+def _profile(size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the vector whose outer product with itself is the Gaussian before rounding down."""
+    offsets = np.arange(size) - size // 2
+    return np.asarray(100 * np.exp(-(offsets**2) / (2 * (size / 6) ** 2)))
+
+
 @lru_cache(maxsize=16)
-def _spectrum(size: int, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
-    padded = np.zeros(shape, dtype=np.float64)
-    # Correlation: the kernel mirrored, its centre on the origin.
-    padded[:size, :size] = gaussian_kernel(size)[::-1, ::-1]
-    centre = size - 1 - size // 2
-    return np.asarray(scipy.fft.rfft2(np.roll(padded, (-centre, -centre), (0, 1))), np.complex64)
+def _band_matrix(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the matrix that turns a stretch of pixels with context into a block of sums.
+
+    Its shape is (_BLOCK + size - 1, _BLOCK); column j holds the profile from row j on.
+    """
+    matrix = np.zeros((_BLOCK + size - 1, _BLOCK), dtype=np.float32)
+    for column in range(_BLOCK):
+        matrix[column : column + size, column] = _profile(size)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def _separable_sums(masks: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    """Convolve masks (frame, row, column) with the unrounded Gaussian, in single precision."""
+    frames, rows, columns = masks.shape
+    before, after = size // 2, size - 1 - size // 2
+    matrix = _band_matrix(size)
+    flat = masks.reshape(frames * rows, columns).astype(np.float32)
+    across = np.empty_like(flat)
+    for low, high, first, last in _blocks(columns, before, after):
+        part = matrix[first - low + before : last - low + before, : high - low]
+        np.matmul(flat[:, first:last], part, out=across[:, low:high])
+    across = across.reshape(masks.shape)
+    sums = flat.reshape(masks.shape)  # no longer needed as the masks
+    for low, high, first, last in _blocks(rows, before, after):
+        part = matrix[first - low + before : last - low + before, : high - low]
+        np.matmul(part.T, across[:, first:last], out=sums[:, low:high])
+    return sums
+
+
+def _blocks(length: int, before: int, after: int) -> Iterator[tuple[int, int, int, int]]:
+    """Split a side: each block's start and end, and those of the pixels that it depends on."""
+    for low in range(0, length, _BLOCK):
+        high = min(low + _BLOCK, length)
+        yield low, high, max(low - before, 0), min(high + after, length)
 
 
 def _exact_sums(
@@ -186,10 +221,13 @@ def _exact_sums(
     before, after = size // 2, size - 1 - size // 2
     padded = np.pad(masks, ((0, 0), (before, after), (before, after)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, axis=(1, 2))
-    sums = np.empty(len(pixels), dtype=np.int64)
-    for start in range(0, len(pixels), 256):  # bounds the memory of the gathered windows
-        chosen = windows[tuple(pixels[start : start + 256].T)]
-        sums[start : start + 256] = np.einsum("nij,ij->n", chosen, kernel)
+    # Sums of integers are exact in floats that hold the largest of them, and faster.
+    exact = np.float32 if int(kernel.sum()) < 2**24 else np.float64
+    weights = kernel.astype(exact).ravel()
+    sums = np.empty(len(pixels), dtype=exact)
+    for start in range(0, len(pixels), 64):  # the gathered windows stay in the caches
+        chosen = windows[tuple(pixels[start : start + 64].T)].astype(exact)
+        sums[start : start + 64] = chosen.reshape(len(chosen), -1) @ weights
     return sums
 
 
