@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.crew import Errand, Lane, Outcome
@@ -396,6 +399,69 @@ def test_a_pass_looks_at_few_jobs_however_many_there_are(
     assert max(shown) <= 20
 
 
+def odd(random: Random) -> Callable[[Task], life.Event]:
+    """Return answers of which many go wrong, in all ways that there are."""
+
+    def answer(task: Task) -> life.Event:
+        action, row = task.action, task.action.job.row
+        away = life.Unreachable("away", retry_after=random.choice([None, None, 7.0]))
+        full = life.Unreachable("too many jobs", ErrorKind.CAPACITY, outage=False)
+        seen = [life.Seen(word) for word in ("created", "queued", "running", "odd", "finished")]
+        gone = life.Vanished("gone", ErrorKind.VANISHED)
+        ways: list[life.Event]
+        match action:
+            case life.Create():
+                ways = [life.Created(f"j-{row}"), life.AnswerLost("reset", outage=True)]
+                ways += [life.NotMade("502", outage=True), life.NotMade("429", ErrorKind.CAPACITY)]
+                ways += [life.CreationFailed("bad graph", ErrorKind.BAD_GRAPH)]
+            case life.Search():
+                ways = [life.Found(f"j-{row}"), life.NotMade("none"), away]
+                ways += [life.Unreachable("it may still come up", outage=False)]
+            case life.Start():
+                ways = [*seen, away, full, gone, life.StartFailed("no")]
+            case life.Poll():
+                ways = [*seen, away, gone, life.Seen("error", {}, "odd")]
+            case life.Cancel():
+                ways = [life.TimedOut("too long", ErrorKind.TIME_LIMIT), *seen[2:], away]
+            case life.Fetch():
+                ways = [life.Fetched(()), away, life.FetchFailed("lost", ErrorKind.RESULTS)]
+            case _:
+                ways = [life.Processed(()), life.FilesChanged(), life.ProcessingFailed("odd")]
+        return random.choice(ways)
+
+    return answer
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6))
+def test_whatever_is_answered_the_limits_hold_and_the_run_ends(seed: int) -> None:
+    random = Random(seed)
+    numbers = {"a": random.randrange(1, 6), "b": random.randrange(1, 6)}
+    stage = Stage(
+        *numbers.items(), jobs=25, threads=random.randrange(1, 9), poll_sleep=5, job_seconds=300,
+        pinned=lambda row: [None, "a", "b", "elsewhere"][row % 4],
+    )  # fmt: skip
+    stage.answers = odd(random)
+    for turn in range(3000):
+        stage.down = {name for name in numbers if turn < 400 and random.random() < 0.3}
+        stage.send()
+        rows = [task.action.job.row for e in stage.crew.errands for task in e.tasks]
+        assert len(rows) == len(set(rows))  # one errand a job
+        for name, number in numbers.items():
+            active = [j for j in stage.jobs if j.backend == name and j.status in life.ACTIVE]
+            assert len(active) <= number
+            mine = [e for e in stage.crew.errands if e.backend == name]
+            assert sum(not e.tasks for e in mine) <= 1
+            if stage.sites[name].health.paused:
+                assert all(not e.tasks or e.lane is Lane.PROCESS for e in mine)
+        stage.receive()
+        if stage.desk.at_end(launching=True, stopping=False):
+            break
+        due = stage.desk.next_due()
+        stage.now = max(stage.now + 0.01, min(due or stage.now, stage.now + 60))
+    assert {job.status for job in stage.jobs} <= life.FINAL
+
+
 def test_a_stopped_run_only_sees_through_what_has_arrived() -> None:
     stage = Stage(("there", 9), jobs=0)
     states = [JobStatus.NOT_STARTED, JobStatus.CREATED, JobStatus.RUNNING, JobStatus.DOWNLOADING]
@@ -403,8 +469,12 @@ def test_a_stopped_run_only_sees_through_what_has_arrived() -> None:
     stage.jobs = [Job(n, status=s, backend="there", id="j") for n, s in enumerate(states)]
     for job in stage.jobs:
         stage.desk.take_up(job)
+    for _ in range(3):
+        stage.sites["there"].health.failed("away", stage.now)
+    stage.now += 60
     stage.send(stopping=True)
-    assert stage.actions == {"Process": 1}
+    assert stage.actions == {"Process": 1} and stage.crew.out == 1  # nor is it probed
+    assert stage.desk.next_due() is None
     stage.receive()
     assert stage.desk.at_end(launching=True, stopping=True)
     assert not stage.desk.at_end(launching=True, stopping=False)

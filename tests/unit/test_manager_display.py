@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.display import (
     LogDisplay,
     TerminalDisplay,
@@ -17,7 +18,7 @@ from openeo_gfmap.manager.display import (
     render,
 )
 from openeo_gfmap.manager.lifecycle import JobStatus
-from openeo_gfmap.manager.progress import Progress, duration
+from openeo_gfmap.manager.progress import Progress, amount, duration
 
 HALF_WAY = Progress(
     counts={JobStatus.FINISHED: 3, JobStatus.ERROR: 1, JobStatus.RUNNING: 2, JobStatus.QUEUED: 2},
@@ -51,6 +52,22 @@ def test_progress_counts_rates_and_time_left() -> None:
         "4 of 8 jobs done (2 queued, 2 running, 3 finished, 1 error), 180 samples, "
         "30.0 a minute, about 8 min left"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (3, "3"), (3.25, "3.25"), (12.3456, "12.35"), (1234.56, "1,235"), (0.001, "0.001")],
+)
+def test_an_amount_is_short(number: float, text: str) -> None:
+    assert amount(number) == text
+
+
+def test_progress_tells_what_was_spent() -> None:
+    assert str(replace(HALF_WAY, costs=Costs(12.5))).endswith(", costs 12.5")
+    spent = replace(HALF_WAY, costs=Costs(12.5, limit=100.0))
+    assert str(spent).endswith(", costs 12.5 of at most 100")
+    assert repr(spent) == f"<{spent}>"
+    assert repr(replace(spent, message="cdse does not answer.")).endswith("cdse does not answer.>")
 
 
 def test_nothing_is_said_of_a_rate_that_is_not_known() -> None:
@@ -111,11 +128,17 @@ def test_what_goes_to_a_file_still_goes_there(monkeypatch: pytest.MonkeyPatch) -
 def test_the_table_is_readable_in_eighty_columns() -> None:
     output = io.StringIO()
     counts = dict.fromkeys(JobStatus, 1000)
-    message = "Trying again. cdse: OpenEoApiError: [503] " + "too long " * 20
-    progress = replace(HALF_WAY, counts=counts, samples=100_000, message=message)
+    message = "cdse does not answer; its jobs wait. OpenEoApiError: [503] " + "too long " * 20
+    message += "\nterrascope takes fewer jobs now: at most 3."
+    message += "\nNo more jobs are made: 123,456 of at most 200,000 spent; rows left: 4321."
+    costs = Costs(spent=123_456.7, limit=200_000.0, left=99_999.9)
+    progress = replace(HALF_WAY, counts=counts, samples=100_000, message=message, costs=costs)
     Console(file=output, width=80).print(render(progress))
     lines = output.getvalue().splitlines()
-    assert len(lines) <= 8
+    assert len(lines) <= 12
+    assert [line.split()[0] for line in lines[-4:]] == ["costs", "cdse", "terrascope", "No"]
+    assert "123,457 of at most 200,000" in output.getvalue()
+    assert "about 100,000 more" in output.getvalue() and "at most 3." in output.getvalue()
     assert all(len(line) <= 80 for line in lines)
     words = " ".join(output.getvalue().split())
     assert all(f"1000 {status.value}" in words for status in JobStatus)

@@ -121,4 +121,4 @@ class Run:
 
     def __repr__(self) -> str:
         state = "running" if self.running else "failed" if self._error is not None else "ended"
-        return f"<Run {state}: {self.status()}>"
+        return f"<Run {state}: {self.status().line}>"

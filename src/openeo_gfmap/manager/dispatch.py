@@ -91,6 +91,7 @@ class Dispatcher:
         self._alone: set[int] = set()  # rows of which the list of jobs does not say enough
         self._starting: Counter[str] = Counter()
         self._told: dict[str, float] = {}
+        self._stopping = False
 
     # ------------------------------------------------------------------------------ what happened
 
@@ -245,6 +246,7 @@ class Dispatcher:
         Of new jobs `most` are made, if that is a number.
         """
         now = self._clock()
+        self._stopping = stopping
         for row in self._resting.due(now):
             self._board.free(row)
         for row in self._to_end.due(now):
@@ -310,11 +312,14 @@ class Dispatcher:
         for backend, group in looks.items():
             self._look(backend, group, task_of)
         now = self._clock()
-        for site in self._sites.values():
-            due = site.health.next_probe
-            if due is not None and due <= now:
+        for site in self._probed():
+            if (due := site.health.next_probe) is not None and due <= now:
                 site.health.probe()
                 self._send(Lane.LOOK, site.name, [], task_of)
+
+    def _probed(self) -> Iterable[Site]:
+        """Return the back-ends that are asked whether they are back: all, until the run stops."""
+        return () if self._stopping else self._sites.values()
 
     def _look(
         self, backend: str, group: list[life.Action], task_of: Callable[[life.Action], Task]
@@ -360,7 +365,7 @@ class Dispatcher:
     def next_due(self) -> float | None:
         """Return the moment when there may be something to do without anything having happened."""
         moments = [self._resting.next(), self._to_end.next()]
-        moments += [site.health.next_probe for site in self._sites.values()]
+        moments += [site.health.next_probe for site in self._probed()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def at_end(self, *, launching: bool, stopping: bool) -> bool:

@@ -141,8 +141,7 @@ class LogDisplay:
         now = time.monotonic()
         finished = progress.done == progress.jobs
         if news != self._shown and (finished or now - self._last >= self._interval):
-            message = f". {' '.join(progress.message.splitlines())}" if progress.message else ""
-            _log.info("%s%s", progress, message)
+            _log.info("%s", progress.line)
             self._shown, self._last = news, now
 
     def __enter__(self) -> LogDisplay:

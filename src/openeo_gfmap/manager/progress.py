@@ -11,7 +11,7 @@ from openeo_gfmap.manager.lifecycle import FINAL, JobStatus
 __all__ = ["Progress", "amount", "duration", "spending"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Progress:
     """A moment of a run.
 
@@ -71,6 +71,14 @@ class Progress:
         if self.costs.spent or self.costs.limit is not None:
             parts.append(f"costs {spending(self.costs)}")
         return ", ".join(parts)
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self}. {' '.join(self.message.splitlines())}" if self.message else str(self)
+
+    def __repr__(self) -> str:
+        return f"<{self.line}>"
 
 
 def duration(seconds: float) -> str:
