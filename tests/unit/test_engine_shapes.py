@@ -445,3 +445,31 @@ def test_values_of_other_features_are_not_joined() -> None:
         return g.merge_cubes(cube1=one, cube2=two, overlap_resolver=on_data("mean"))
 
     assert "the very same features" in problem(change).message
+
+
+ANOMALY = """
+from openeo.udf import XarrayDataCube
+
+def apply_datacube(cube: XarrayDataCube, context: dict) -> XarrayDataCube:
+    array = cube.get_array()
+    return XarrayDataCube(array - array.mean(dim="t"))
+"""
+
+
+def test_a_udf_gets_the_values_of_each_feature(tmp_path: Path) -> None:
+    g = Graph()
+    table = g.aggregate_spatial(
+        data=load(g, ["B02", "B03"]), geometries=FIELDS, reducer=on_data("mean")
+    )
+    made = g.run_udf(data=table, udf=ANOMALY, runtime="Python")
+    run(g.result(g.save_result(data=made, format="CSV")), tmp_path)
+    rows = pd.read_csv(tmp_path / "openEO.csv")
+    means = truth()[:, 2:6, 2:6].mean(axis=(1, 2))
+    mine = rows[rows.feature_index == 0].B02
+    np.testing.assert_allclose(mine, means - means.mean(), atol=1e-6)
+
+
+def test_a_udf_does_not_get_features_without_values() -> None:
+    error = problem(lambda g, c: g.run_udf(
+        data=g.load_geojson(data=FIELDS), udf=ANOMALY, runtime="Python"))  # fmt: skip
+    assert "must be a data cube" in error.message
