@@ -1,13 +1,14 @@
-"""Raster files as grids of decoded blocks: the boundary between the reader and a decoder.
+"""Raster files as grids of blocks: the boundary between the reader and the decoders.
 
-The reader knows only :class:`BlockSource`; GDAL (through rasterio) is the one decoder so far.
+The reader knows only :class:`BlockSource`. Tiled TIFFs of the usual kinds are decoded by our own
+:mod:`cog`, everything else by GDAL (through rasterio); a file's header decides.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -19,10 +20,24 @@ from pyproj import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from .cog.blocks import CodedBlock, ConstantBlock
+from .cog.fetching import Fetcher, RemoteBytes
+from .cog.files import FileBytes
+from .cog.http import is_ours
+from .cog.tiff import Unsupported, parse_header
 from .errors import OpenEOError
-from .stac_source import BandAsset
+from .stac_source import BandAsset, is_url
 
-__all__ = ["BlockSource", "GdalRaster", "OpenRaster", "RasterHeader", "gdal_options", "open_raster"]
+__all__ = [
+    "Block",
+    "BlockSource",
+    "CogRaster",
+    "GdalRaster",
+    "OpenRaster",
+    "RasterHeader",
+    "gdal_options",
+    "open_raster",
+]
 
 _MIN_SIDE = 256  # px: blocks smaller than this are read several at once
 # Where Planetary Computer keeps Sentinel-2: GDAL fetches a free token for each file. For its other
@@ -47,6 +62,8 @@ class RasterHeader:
         Rows and columns of a block as the source hands them out; the last ones are cut.
     dtypes, nodata
         numpy dtype name and nodata value (None: every value is valid), per band.
+    shared
+        One block holds the pixels of all bands.
     """
 
     shape: tuple[int, int]
@@ -55,6 +72,23 @@ class RasterHeader:
     block: tuple[int, int]
     dtypes: tuple[str, ...]
     nodata: tuple[float | None, ...]
+    shared: bool = False
+
+
+class Block(Protocol):
+    """A block of a file, decoded or about to be."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held now; may grow when pixels are read."""
+        ...
+
+    def read_into(self, out: np.ndarray[Any, Any], top: int, left: int, sample: int = 0) -> None:
+        """Copy the pixels from a row and a column of the block on, as many as ``out`` has.
+
+        ``sample`` is the 0-based band where a block holds all bands, else 0.
+        """
+        ...
 
 
 class BlockSource(Protocol):
@@ -65,8 +99,13 @@ class BlockSource(Protocol):
         """Grid, blocks and types of the file."""
         ...
 
-    def read_block(self, band: int, row: int, column: int) -> np.ndarray[Any, Any]:
-        """Return the decoded block of a 1-based band, cut at the raster's edge.
+    @property
+    def holds_file(self) -> bool:
+        """Whether it keeps a file of the system open until it is closed."""
+        ...
+
+    def read_block(self, band: int, row: int, column: int) -> Block:
+        """Return a block of a 1-based band (of all bands, where they are shared).
 
         ``row`` and ``column`` count blocks, from the upper left.
         """
@@ -77,7 +116,8 @@ class BlockSource(Protocol):
         ...
 
 
-OpenRaster = Callable[[BandAsset], BlockSource]
+OpenRaster = Callable[[BandAsset, Fetcher], BlockSource]
+"""Opens the file of a band; the fetcher gets what is remote."""
 
 
 def gdal_options(href: str) -> Mapping[str, Any]:
@@ -112,6 +152,18 @@ def _is_local(href: str) -> bool:
     return "://" not in href and not href.startswith("/vsi")
 
 
+class _Decoded:
+    """A block that GDAL decoded."""
+
+    def __init__(self, pixels: np.ndarray[Any, Any]):
+        self._pixels = pixels
+        self.nbytes = pixels.nbytes
+
+    def read_into(self, out: np.ndarray[Any, Any], top: int, left: int, sample: int = 0) -> None:
+        rows, columns = out.shape
+        out[...] = self._pixels[top : top + rows, left : left + columns]
+
+
 class GdalRaster:
     """A raster file read by GDAL.
 
@@ -126,13 +178,15 @@ class GdalRaster:
         SourceUnavailable if GDAL cannot open the file, SourceInvalid if it has no CRS.
     """
 
+    holds_file = True
+
     def __init__(self, href: str):
         self._href = href
         try:
             with self._environment():
                 self._file = rasterio.open(href, sharing=False)
         except (RasterioError, OSError) as error:
-            raise _unreadable(href, error) from error
+            raise unreadable(href, error) from error
         if self._file.crs is None:
             raise OpenEOError(
                 "SourceInvalid",
@@ -150,7 +204,7 @@ class GdalRaster:
             nodata=tuple(self._file.nodatavals),
         )
 
-    def read_block(self, band: int, row: int, column: int) -> np.ndarray[Any, Any]:
+    def read_block(self, band: int, row: int, column: int) -> Block:
         """Return the decoded block of a band; see :class:`BlockSource`."""
         rows, columns = self.header.block
         top, left = row * rows, column * columns
@@ -162,9 +216,9 @@ class GdalRaster:
         )
         try:
             with self._reading():
-                return np.asarray(self._file.read(band, window=window))
+                return _Decoded(np.asarray(self._file.read(band, window=window)))
         except (RasterioError, OSError, IndexError) as error:
-            raise _unreadable(self._href, error) from error
+            raise unreadable(self._href, error) from error
 
     def close(self) -> None:
         """Give the file back."""
@@ -178,12 +232,96 @@ class GdalRaster:
         return nullcontext() if _is_local(self._href) else self._environment()
 
 
-def open_raster(asset: BandAsset) -> BlockSource:
-    """Open a band's file; its alternate address where S3 credentials are needed but not set."""
+class CogRaster:
+    """A tiled TIFF decoded by :mod:`cog`, from a local file or by HTTP.
+
+    Parameters
+    ----------
+    href
+        Where it lies.
+    source
+        Its bytes.
+
+    Raises
+    ------
+    Unsupported
+        The header is nothing for :mod:`cog`.
+    OSError
+        The header cannot be read.
+    """
+
+    holds_file = False
+
+    def __init__(self, href: str, source: FileBytes | RemoteBytes):
+        self.href = href
+        self._source = source
+        self._tiff = tiff = parse_header(source.read)
+        name = tiff.layout.dtype.newbyteorder("=").name
+        self.header = RasterHeader(
+            shape=tiff.shape,
+            transform=tiff.transform,
+            crs=tiff.epsg,
+            block=(tiff.layout.rows, tiff.layout.columns),
+            dtypes=(name,) * tiff.bands,
+            nodata=(tiff.nodata,) * tiff.bands,
+            shared=tiff.layout.samples > 1,
+        )
+
+    def block_range(self, band: int, row: int, column: int) -> tuple[int, int]:
+        """Return offset and length of a block in the file; length 0: never written."""
+        return self._tiff.block_range(band, row, column)
+
+    def read_block(self, band: int, row: int, column: int) -> Block:
+        """Return a block, not inflated yet; see :class:`BlockSource`."""
+        offset, length = self._tiff.block_range(band, row, column)
+        if not length:
+            return ConstantBlock(self._tiff.fill)
+        try:
+            data = self._source.read(offset, length)
+        except OSError as error:
+            raise unreadable(self.href, error) from error
+        if len(data) < length:
+            raise unreadable(self.href, f"it ends before byte {offset + length}, inside a block")
+        return CodedBlock(self._tiff.layout, data)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_raster(asset: BandAsset, fetcher: Fetcher | None = None) -> BlockSource:
+    """Open a band's file; its alternate address where S3 credentials are needed but not set.
+
+    Parameters
+    ----------
+    asset
+        The band.
+    fetcher
+        Gets byte ranges of remote files; None leaves those to GDAL.
+
+    Raises
+    ------
+    OpenEOError
+        SourceUnavailable if the file cannot be opened, SourceInvalid if it has no CRS.
+    """
     href = asset.href
     if href.startswith("s3://") and asset.alternate and not _has_s3_credentials():
         href = asset.alternate
+    source: FileBytes | RemoteBytes | None = None
+    if _is_local(href):
+        source = FileBytes(href)
+    elif fetcher is not None and _is_plain_web(href):
+        source = RemoteBytes(href, fetcher)
+    if source is not None:
+        # GDAL knows more kinds of files, and says best what is wrong with one.
+        with suppress(Unsupported, OSError):
+            return CogRaster(href, source)
     return GdalRaster(href)
+
+
+def _is_plain_web(href: str) -> bool:
+    """Whether byte ranges are all that is needed: no signing, nothing asked of GDAL."""
+    unsigned = href.startswith(_PLANETARY_COMPUTER) and "?" not in href
+    return is_url(href) and not unsigned and is_ours(href)
 
 
 def _has_s3_credentials() -> bool:
@@ -201,7 +339,7 @@ def _enlarged(block: int, size: int) -> int:
     return min(size, block * -(-_MIN_SIDE // block))
 
 
-def _unreadable(href: str, error: Exception) -> OpenEOError:
+def unreadable(href: str, error: Exception | str) -> OpenEOError:
     return OpenEOError(
         "SourceUnavailable",
         f"{href} cannot be read: {error}. Check that the file is there and complete, and that "

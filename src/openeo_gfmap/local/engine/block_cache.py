@@ -1,27 +1,27 @@
-"""What a reader keeps between windows: decoded blocks, file headers, open files."""
+"""What a reader keeps between windows: blocks, file headers, open files."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
-from ..rasters import BlockSource, OpenRaster, RasterHeader
+from ..rasters import Block, BlockSource, RasterHeader
 from ..stac_source import BandAsset
 
 __all__ = ["BlockCache", "FileCache"]
 
 BlockKey = tuple[str, int, int, int]
-"""Address of the file, 1-based band, row and column of the block."""
+"""Address of the file, 1-based band (0: all bands share the block), row and column of the block."""
+
+# Files of which only the header is held: a year of all bands is below that.
+_MOST_KNOWN = 10_000
 
 
 class BlockCache:
-    """Decoded blocks, the least recently used given up first.
+    """Blocks, the least recently used given up first.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class BlockCache:
     def __init__(self, limit: int):
         self._limit = limit
         self._bytes = 0
-        self._blocks: OrderedDict[BlockKey, np.ndarray[Any, Any]] = OrderedDict()
+        self._blocks: OrderedDict[BlockKey, tuple[Block, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -40,25 +40,30 @@ class BlockCache:
         """Bytes held now."""
         return self._bytes
 
-    def get(self, key: BlockKey) -> np.ndarray[Any, Any] | None:
+    def get(self, key: BlockKey) -> Block | None:
         """Return a block, or None if it is not held."""
         with self._lock:
-            block = self._blocks.get(key)
-            if block is not None:
-                self._blocks.move_to_end(key)
-            return block
+            held = self._blocks.get(key)
+            if held is None:
+                return None
+            self._blocks.move_to_end(key)
+            return held[0]
 
-    def put(self, key: BlockKey, block: np.ndarray[Any, Any]) -> None:
-        """Keep a block, read-only from now on."""
-        block.flags.writeable = False
-        if block.nbytes > self._limit:
-            return
+    def put(self, key: BlockKey, block: Block) -> None:
+        """Keep a block; to be called again when it has grown."""
+        size = block.nbytes
         with self._lock:
-            replaced = self._blocks.pop(key, None)
-            self._bytes += block.nbytes - (0 if replaced is None else replaced.nbytes)
-            self._blocks[key] = block
+            held = self._blocks.get(key)
+            if held is not None:
+                if held[0] is block and held[1] == size:
+                    return
+                self._bytes -= self._blocks.pop(key)[1]
+            if size > self._limit:
+                return
+            self._bytes += size
+            self._blocks[key] = (block, size)
             while self._bytes > self._limit:
-                self._bytes -= self._blocks.popitem(last=False)[1].nbytes
+                self._bytes -= self._blocks.popitem(last=False)[1][1]
 
     def clear(self) -> None:
         """Forget all blocks."""
@@ -74,6 +79,22 @@ class _OpenFile:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass
+class _Shelf:
+    """Files of one kind, the least recently used first."""
+
+    limit: int
+    files: OrderedDict[str, _OpenFile] = field(default_factory=OrderedDict)
+
+    def close_surplus(self, limit: int | None = None) -> None:
+        """Close what is beyond the limit and not in use."""
+        surplus = len(self.files) - (self.limit if limit is None else limit)
+        if surplus > 0:
+            idle = [href for href, file in self.files.items() if not file.users]
+            for href in idle[:surplus]:
+                self.files.pop(href).source.close()
+
+
 class FileCache:
     """Open files, bounded in number, and the headers of all files ever opened.
 
@@ -82,16 +103,17 @@ class FileCache:
     Parameters
     ----------
     limit
-        Files to keep open at most, beside those in use at the moment.
+        Files to keep open at most, beside those in use at the moment. Sources that hold no file
+        of the system are known far longer.
     opener
         How to open a file.
     """
 
-    def __init__(self, limit: int, opener: OpenRaster):
-        self._limit = limit
+    def __init__(self, limit: int, opener: Callable[[BandAsset], BlockSource]):
         self._open = opener
         self._headers: dict[str, RasterHeader] = {}
-        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        # Those that hold a file of the system, and those that do not.
+        self._shelves = {True: _Shelf(limit), False: _Shelf(_MOST_KNOWN)}
         self._lock = threading.Lock()
 
     def header(self, asset: BandAsset) -> RasterHeader:
@@ -112,38 +134,41 @@ class FileCache:
         finally:
             with self._lock:
                 file.users -= 1
-                self._close_surplus()
+                self._shelves[file.source.holds_file].close_surplus()
+
+    def knows(self, asset: BandAsset) -> bool:
+        """Whether the header of a band's file is at hand."""
+        return asset.href in self._headers
 
     def clear(self) -> None:
         """Close all files that are not in use, and forget the headers."""
         with self._lock:
             self._headers.clear()
-            limit, self._limit = self._limit, 0
-            self._close_surplus()
-            self._limit = limit
+            for shelf in self._shelves.values():
+                shelf.close_surplus(0)
 
     def _acquire(self, asset: BandAsset) -> _OpenFile:
         with self._lock:
-            file = self._files.get(asset.href)
+            file = self._known(asset.href)
             if file is not None:
-                self._files.move_to_end(asset.href)
                 file.users += 1
                 return file
         # Opening may take a request or two: not under the lock.
         source = self._open(asset)
         with self._lock:
-            file = self._files.get(asset.href)
+            file = self._known(asset.href)
             if file is None:
-                file = self._files[asset.href] = _OpenFile(source)
+                file = _OpenFile(source)
+                self._shelves[source.holds_file].files[asset.href] = file
                 self._headers[asset.href] = source.header
             else:
                 source.close()  # another thread was faster
             file.users += 1
             return file
 
-    def _close_surplus(self) -> None:
-        surplus = len(self._files) - self._limit
-        if surplus > 0:
-            idle = [href for href, file in self._files.items() if not file.users]
-            for href in idle[:surplus]:
-                self._files.pop(href).source.close()
+    def _known(self, href: str) -> _OpenFile | None:
+        for shelf in self._shelves.values():
+            if href in shelf.files:
+                shelf.files.move_to_end(href)
+                return shelf.files[href]
+        return None

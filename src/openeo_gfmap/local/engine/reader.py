@@ -1,28 +1,40 @@
-"""The reader: scenes, bands and a pixel grid in, a cube out; each block is decoded once."""
+"""The reader: scenes, bands and a pixel grid in, a cube out; each block is inflated once."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 from ..rasters import OpenRaster, open_raster
 from ..stac_source import BandAsset, BandInfo, Scene
-from .block_cache import BlockCache, FileCache
 from .cube import Cube
-from .resampling import PixelMap, SourceGrid, method_of, pixel_map, source_window, warp
+from .raster_store import RasterStore, is_remote
+from .resampling import PixelMap, SourceGrid, Span, method_of, pixel_map, source_window, warp
 
 __all__ = ["Reader", "days_of"]
 
 Pixels = np.ndarray[Any, Any]
 
-_REMOTE = ("http://", "https://", "s3://")
+# Bytes of pixels worked on together: enough dates for numpy to be quick, little beside a window.
+_STACK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Pixels of a source grid that a target takes: by ``mapping``, or by GDAL's resampling."""
+
+    grid: SourceGrid
+    span: Span
+    mapping: PixelMap | None = None
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,27 @@ class _Target:
     dtype: np.dtype[Any]
     missing: float
     resampling: str
-    _maps: dict[SourceGrid, PixelMap | None] = field(default_factory=dict, compare=False)
+    _taken: dict[SourceGrid, _Taken | None] = field(default_factory=dict, compare=False)
 
-    def pixel_map(self, source: SourceGrid) -> PixelMap | None:
-        """Which source pixels to take; worked out once for all bands and dates of one grid."""
-        if source not in self._maps:
-            self._maps[source] = pixel_map(self.geobox, source)
-        return self._maps[source]
+    def taken_from(self, source: SourceGrid) -> _Taken | None:
+        """Return what to take of a grid, None for nothing; worked out once for all its files."""
+        if source not in self._taken:
+            self._taken[source] = self._look(source)
+        return self._taken[source]
+
+    def _look(self, source: SourceGrid) -> _Taken | None:
+        if self.resampling == "near":
+            mapping = pixel_map(self.geobox, source)
+            return None if mapping is None else _Taken(source, mapping.window, mapping)
+        span = source_window(self.geobox, source)
+        return None if span is None else _Taken(source, span)
+
+    def resampled(self, values: Pixels, taken: _Taken) -> Pixels:
+        """Bring source pixels (n, rows, columns) onto the target grid."""
+        if taken.mapping is not None:
+            return taken.mapping.gather(values, self.missing)
+        part = taken.grid.cut(*taken.span)
+        return np.stack([warp(v, part, self.geobox, self.resampling, self.missing) for v in values])
 
     def is_missing(self, pixels: Pixels) -> Pixels:
         if self.dtype.kind == "f":
@@ -51,21 +77,21 @@ class _Target:
 
 
 class Reader:
-    """Reads windows of scenes into cubes. One per process; its threads may share it.
+    """Reads windows of scenes into cubes. One per process; its windows are read one by one.
 
-    Files stay open and decoded blocks stay in memory, the least recently used ones are given
-    up first. Windows that are near to each other should be read one after the other.
+    Headers and blocks stay in memory, the least recently used blocks are given up first. Windows
+    that are near to each other should be read one after the other.
 
     Parameters
     ----------
     cache_bytes
-        Bound on decoded blocks kept.
+        Bound on blocks kept.
     max_open
-        Bound on open files; below the usual limit of 1,024 per process.
+        Bound on files that GDAL keeps open; below the usual limit of 1,024 per process.
     threads
-        How many planes are fetched at once where files are remote; local ones go one by one.
+        Requests to remote files at once; local files are read one by one.
     opener
-        How to open a band's file: the boundary to the decoder.
+        How to open a band's file: the boundary to the decoders.
     """
 
     def __init__(
@@ -73,12 +99,13 @@ class Reader:
         *,
         cache_bytes: int = 512 * 2**20,
         max_open: int = 400,
-        threads: int = 16,
+        threads: int = 32,
         opener: OpenRaster = open_raster,
     ):
-        self._blocks = BlockCache(cache_bytes)
-        self._files = FileCache(max_open, opener)
-        self._threads = threads
+        self._store = RasterStore(
+            cache_bytes=cache_bytes, max_open=max_open, threads=threads, opener=opener
+        )
+        self._reading = threading.Lock()
 
     def read(
         self,
@@ -128,31 +155,13 @@ class Reader:
         method_of(resampling)
         target = _Target(geobox, np.dtype(dtype), _missing_value(dtype, nodata), resampling)
         days = days_of(scenes) if times is None else np.asarray(times, dtype="datetime64[D]")
-        by_day: dict[np.datetime64, list[Scene]] = {}
-        epsg = geobox.crs.epsg if geobox.crs is not None else None
-        for scene in sorted(scenes, key=lambda s: (s.epsg != epsg, s.id)):
-            by_day.setdefault(_day(scene), []).append(scene)
-
         data = np.full((len(days), len(bands), *geobox.shape), target.missing, dtype=dtype)
-        planes: list[tuple[Pixels, list[BandAsset], float | None]] = []
         fills = [None if lookup is None else lookup(band).nodata for band in bands]
-        # Day by day, so that bands that share a file's blocks are read while those are at hand.
-        for t, day in enumerate(days):
-            for b, band in enumerate(bands):
-                assets = [s.bands[band] for s in by_day.get(day, ()) if band in s.bands]
-                if assets:
-                    planes.append((data[t, b], assets, fills[b]))
-
-        def fill(plane: tuple[Pixels, list[BandAsset], float | None]) -> None:
-            self._mosaic(*plane, target)
-
-        if any(a.href.startswith(_REMOTE) for _, assets, _ in planes for a in assets):
-            # Planes are disjoint: the order in which they arrive does not show in the result.
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(fill, planes))
-        else:
-            for plane in planes:
-                fill(plane)
+        with self._reading:
+            tasks = _tasks(scenes, bands, days, target)
+            self._announce(tasks, target)
+            for band, waiting in tasks:
+                self._fill(data[:, band], waiting, fills[band], target)
         return Cube(
             data,
             ("t", "bands", "y", "x"),
@@ -161,82 +170,104 @@ class Reader:
             None if target.dtype.kind == "f" else nodata,
         )
 
+    def prefetch(
+        self,
+        scenes: Sequence[Scene],
+        bands: Sequence[str],
+        geobox: GeoBox,
+        times: Sequence[np.datetime64] | Pixels,
+    ) -> None:
+        """Say which window will be read next: what is missing of remote files is on its way.
+
+        Returns at once. What goes wrong shows when the window is read.
+        """
+        if not any(is_remote(a) for s in scenes for a in s.bands.values()):
+            return
+        target = _Target(geobox, np.dtype("u1"), 0, "near")
+        days = np.asarray(times, dtype="datetime64[D]")
+
+        def announce() -> None:
+            with suppress(OpenEOError):
+                self._announce(_tasks(scenes, bands, days, target), target)
+
+        self._background.submit(announce)
+
     def grid_of(self, asset: BandAsset) -> GeoBox:
         """Return the pixel grid of a band: from its STAC metadata, else the file's header."""
-        grid = self._grid(asset)
+        grid = self._store.grid(asset)
         crs = f"EPSG:{grid.crs}" if isinstance(grid.crs, int) else grid.crs
         return GeoBox(grid.shape, grid.transform, crs)
 
     def close(self) -> None:
         """Close all files and forget all blocks."""
-        self._files.clear()
-        self._blocks.clear()
+        self._store.close()
 
-    def _mosaic(
+    @cached_property
+    def _background(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="gfmap-ahead")
+
+    def _announce(self, tasks: Sequence[_Task], target: _Target) -> None:
+        """Let the first scene of every day be fetched, where files are remote."""
+        first = [assets[0] for _, waiting in tasks for assets in waiting.values()]
+        self._store.learn(a for a in first if a.transform is None or a.shape is None)
+        wanted = []
+        for _, waiting in tasks:
+            for assets in waiting.values():
+                taken = self._next(assets, target)
+                if taken is not None and is_remote(assets[0]):
+                    wanted.append((assets[0], taken.span))
+        self._store.announce(wanted)
+
+    def _next(self, assets: list[BandAsset], target: _Target) -> _Taken | None:
+        """Drop assets beside the window from the front; what to take of the first that is left."""
+        while assets:
+            taken = target.taken_from(self._store.grid(assets[0]))
+            if taken is not None:
+                return taken
+            del assets[0]
+        return None
+
+    def _fill(
         self,
         out: Pixels,
-        assets: Sequence[BandAsset],
+        waiting: dict[int, list[BandAsset]],
         nodata_of_band: float | None,
         target: _Target,
     ) -> None:
-        """Fill a plane that holds only missing pixels, from the first asset to the last."""
-        read = self._nearest if target.resampling == "near" else self._warped
-        empty = True
-        for asset in assets:
-            pixels = read(asset, nodata_of_band, target)
-            if pixels is None:
-                continue
-            if empty:
-                out[...] = pixels
-                empty = False
-            else:
-                np.copyto(out, pixels, where=target.is_missing(out))
-            if not target.is_missing(out).any():
-                return
+        """Fill planes (t, y, x) that hold only missing pixels, scene after scene of each day."""
+        begun: set[int] = set()
+        while waiting:
+            # Scenes of different days that are read, and change, in the same way.
+            alike: dict[tuple[Any, ...], list[tuple[int, BandAsset]]] = {}
+            for day, assets in waiting.items():
+                taken = self._next(assets, target)
+                if taken is not None:
+                    asset = assets.pop(0)
+                    kind = self._kind(asset, nodata_of_band, target)
+                    alike.setdefault((id(taken), *kind), []).append((day, asset))
+            for (_, dtype, nodata, offset), members in alike.items():
+                numbers, assets = [t for t, _ in members], [a for _, a in members]
+                taken = target.taken_from(self._store.grid(assets[0]))
+                if taken is None:
+                    continue
+                stored = self._stored(assets, taken.span, dtype)
+                pixels = target.resampled(_as_values(stored, nodata, offset, target), taken)
+                if begun.isdisjoint(numbers):
+                    out[numbers] = pixels
+                else:
+                    for t, plane in zip(numbers, pixels, strict=True):
+                        where = target.is_missing(out[t]) if t in begun else True
+                        np.copyto(out[t], plane, where=where)
+                begun.update(numbers)
+            waiting = {
+                t: rest for t, rest in waiting.items() if rest and target.is_missing(out[t]).any()
+            }
 
-    def _nearest(
+    def _kind(
         self, asset: BandAsset, nodata_of_band: float | None, target: _Target
-    ) -> Pixels | None:
-        mapping = target.pixel_map(self._grid(asset))
-        if mapping is None:
-            return None
-        source = self._window(asset, mapping.window, nodata_of_band, target)
-        return mapping.gather(source, target.missing)
-
-    def _warped(
-        self, asset: BandAsset, nodata_of_band: float | None, target: _Target
-    ) -> Pixels | None:
-        grid = self._grid(asset)
-        window = source_window(target.geobox, grid)
-        if window is None:
-            return None
-        source = self._window(asset, window, nodata_of_band, target)
-        part = grid.cut(*window)
-        return warp(source, part, target.geobox, target.resampling, target.missing)
-
-    def _grid(self, asset: BandAsset) -> SourceGrid:
-        if asset.transform is not None and asset.shape is not None and asset.epsg is not None:
-            # Known without opening the file: scenes beside the window cost nothing.
-            return SourceGrid(asset.epsg, Affine(*asset.transform), asset.shape)
-        header = self._files.header(asset)
-        return SourceGrid(header.crs, header.transform, header.shape)
-
-    def _window(
-        self,
-        asset: BandAsset,
-        window: tuple[int, int, int, int],
-        nodata_of_band: float | None,
-        target: _Target,
-    ) -> Pixels:
-        """Return source pixels as they go into the cube: offset added, missing ones marked."""
-        header = self._files.header(asset)
-        if asset.shape is not None and asset.shape != header.shape:
-            raise OpenEOError(
-                "SourceInvalid",
-                f"{asset.href} has {header.shape} rows and columns, its STAC item says "
-                f"{asset.shape} (proj:shape); one of both must be mended.",
-                status=500,
-            )
+    ) -> tuple[np.dtype[Any], float | None, float]:
+        """How an asset's stored values are to be understood: dtype, nodata value, offset."""
+        header = self._store.header(asset)
         dtype = np.dtype(header.dtypes[asset.band_index - 1])
         if dtype.kind == "f" and target.dtype.kind != "f":
             raise OpenEOError(
@@ -245,33 +276,45 @@ class Reader:
                 "state the data_type of the band in the STAC metadata.",
                 status=500,
             )
-        top, bottom, left, right = window
-        rows, columns = header.block
-        stored = np.empty((bottom - top, right - left), dtype)
-        for i in range(top // rows, (bottom - 1) // rows + 1):
-            for j in range(left // columns, (right - 1) // columns + 1):
-                block = self._block(asset, i, j)
-                y, x = i * rows, j * columns  # where the block begins
-                y0, y1 = max(top, y), min(bottom, y + rows)
-                x0, x1 = max(left, x), min(right, x + columns)
-                stored[y0 - top : y1 - top, x0 - left : x1 - left] = block[
-                    y0 - y : y1 - y, x0 - x : x1 - x
-                ]
         stated = (asset.nodata, header.nodata[asset.band_index - 1], nodata_of_band)
-        nodata = next((value for value in stated if value is not None), None)
-        return _as_values(stored, nodata, asset.offset, target)
+        return dtype, next((v for v in stated if v is not None), None), asset.offset
 
-    def _block(self, asset: BandAsset, row: int, column: int) -> Pixels:
-        key = (asset.href, asset.band_index, row, column)
-        block = self._blocks.get(key)
-        if block is None:
-            with self._files.use(asset) as source:
-                # Another thread may have read it while this one waited for the file.
-                block = self._blocks.get(key)
-                if block is None:
-                    block = source.read_block(asset.band_index, row, column)
-                    self._blocks.put(key, block)
-        return block
+    def _stored(self, assets: Sequence[BandAsset], span: Span, dtype: np.dtype[Any]) -> Pixels:
+        """Read the same window of several files: (n, rows, columns)."""
+        self._store.load(assets, span)
+        top, bottom, left, right = span
+        stored = np.empty((len(assets), bottom - top, right - left), dtype)
+        for plane, asset in zip(stored, assets, strict=True):
+            self._store.read_into(plane, asset, span)
+        return stored
+
+
+_Task = tuple[int, dict[int, list[BandAsset]]]
+"""A band and some days, by position in the result, each with its scenes in order."""
+
+
+def _tasks(
+    scenes: Sequence[Scene], bands: Sequence[str], days: Pixels, target: _Target
+) -> list[_Task]:
+    """Put the work in order: by so many days as are worked on together, and by band.
+
+    Bands that share the blocks of a file are thus read while those are at hand.
+    """
+    by_day: dict[np.datetime64, list[Scene]] = {}
+    epsg = target.geobox.crs.epsg if target.geobox.crs is not None else None
+    for scene in sorted(scenes, key=lambda s: (s.epsg != epsg, s.id)):
+        by_day.setdefault(_day(scene), []).append(scene)
+    rows, columns = target.geobox.shape
+    step = max(1, _STACK_BYTES // (rows * columns * target.dtype.itemsize))
+    tasks: list[_Task] = []
+    for start in range(0, len(days), step):
+        part = [
+            (start + i, by_day.get(day, ())) for i, day in enumerate(days[start : start + step])
+        ]
+        for number, band in enumerate(bands):
+            waiting = {t: [s.bands[band] for s in of if band in s.bands] for t, of in part}
+            tasks.append((number, {t: assets for t, assets in waiting.items() if assets}))
+    return tasks
 
 
 def days_of(scenes: Sequence[Scene]) -> Pixels:
@@ -300,10 +343,18 @@ def _as_values(stored: Pixels, nodata: float | None, offset: float, target: _Tar
     if nodata is not None:
         missing = np.isnan(stored) if np.isnan(nodata) else stored == nodata
     if offset:
-        # Widened, since 16 bits would wrap around; clipped, since reflectances are not negative.
-        wide = stored.astype(np.result_type(stored.dtype, np.int32))
-        stored = np.maximum(wide + wide.dtype.type(offset), 0)
-    values = stored.astype(target.dtype)
+        stored = _shifted(stored, offset)
+    values = stored.astype(target.dtype, copy=False)
     if missing is not None:
-        values[missing] = target.missing
+        np.copyto(values, np.asarray(target.missing, target.dtype), where=missing)
     return values
+
+
+def _shifted(stored: Pixels, offset: float) -> Pixels:
+    """Return values with an offset added, not below 0, since reflectances are not negative."""
+    if stored.dtype.kind == "u" and offset < 0 and offset == int(offset):
+        lowest = stored.dtype.type(min(-int(offset), np.iinfo(stored.dtype).max))
+        return np.asarray(np.maximum(stored, lowest) - lowest)
+    # Widened, since 16 bits would wrap around.
+    wide = stored.astype(np.result_type(stored.dtype, np.int32))
+    return np.asarray(np.maximum(wide + wide.dtype.type(offset), 0))

@@ -25,11 +25,15 @@ __all__ = [
     "METHODS",
     "PixelMap",
     "SourceGrid",
+    "Span",
     "method_of",
     "pixel_map",
     "source_window",
     "warp",
 ]
+
+Span = tuple[int, int, int, int]
+"""Rows and columns of a raster: top, bottom, left, right, ends exclusive."""
 
 _SNAP = 1e-6  # px: float noise on a pixel edge is no reason to take the pixel before it
 
@@ -87,7 +91,7 @@ class PixelMap:
     shape
         Rows and columns of the target.
     window
-        Source rows and columns needed: (top, bottom, left, right), ends exclusive.
+        Source rows and columns needed.
     rows, columns
         Indices inside the window. 1-D each (all pairs are meant) or 2-D (pixel by pixel).
     inside
@@ -96,7 +100,7 @@ class PixelMap:
     """
 
     shape: tuple[int, int]
-    window: tuple[int, int, int, int]
+    window: Span
     rows: np.ndarray[Any, Any]
     columns: np.ndarray[Any, Any]
     inside: tuple[slice, slice] | np.ndarray[Any, Any] | None
@@ -104,17 +108,22 @@ class PixelMap:
     def gather(self, source: np.ndarray[Any, Any], missing: float) -> np.ndarray[Any, Any]:
         """Return the target pixels, taken from the pixels of the source window.
 
-        ``missing`` stands where there is no source pixel.
+        Parameters
+        ----------
+        source
+            Pixels of the window (..., rows, columns).
+        missing
+            Stands where there is no source pixel.
         """
         if self.rows.ndim == 1:
             picked = _take(source, self.rows, self.columns)
         else:
-            picked = np.asarray(source[self.rows, self.columns])
+            picked = np.asarray(source[..., self.rows, self.columns])
         if self.inside is None:
             return picked
-        out = np.full(self.shape, missing, dtype=source.dtype)
+        out = np.full((*source.shape[:-2], *self.shape), missing, dtype=source.dtype)
         if isinstance(self.inside, tuple):
-            out[self.inside] = picked
+            out[..., *self.inside] = picked
         else:
             np.copyto(out, picked, where=self.inside)
         return out
@@ -124,9 +133,9 @@ def _take(
     source: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
     ascending = rows[0] <= rows[-1] and columns[0] <= columns[-1]
-    if ascending and source.shape == (len(rows), len(columns)):
+    if ascending and source.shape[-2:] == (len(rows), len(columns)):
         return source  # evenly spaced, and as many as there are: they can only be 0, 1, 2, ...
-    return np.asarray(source.take(rows, axis=0).take(columns, axis=1))
+    return np.asarray(source.take(columns, axis=-1).take(rows, axis=-2))
 
 
 def pixel_map(target: GeoBox, source: SourceGrid) -> PixelMap | None:
@@ -237,7 +246,7 @@ def method_of(name: str) -> Resampling:
         ) from None
 
 
-def source_window(target: GeoBox, grid: SourceGrid) -> tuple[int, int, int, int] | None:
+def source_window(target: GeoBox, grid: SourceGrid) -> Span | None:
     """Return the source pixels (top, bottom, left, right) that resampling onto a target needs.
 
     Every method but "near" weighs the neighbours of a pixel: the footprint of the target grows
