@@ -155,7 +155,11 @@ def write_labels(
         coords={"y": y, "x": x},
         attrs={"Conventions": "CF-1.9", **attributes},
     )
-    encoding = {labels.variable: {"_FillValue": np.int32(0), "zlib": True}}
+    encoding: dict[str, dict[str, Any]] = {
+        labels.variable: {"_FillValue": np.int32(0), "zlib": True},
+        "x": {"_FillValue": None},  # coordinates are nowhere missing
+        "y": {"_FillValue": None},
+    }
     part = path.with_name(path.name + ".part")
     dataset.to_netcdf(part, format="NETCDF4", engine="h5netcdf", encoding=encoding)
     part.replace(path)
