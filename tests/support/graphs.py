@@ -10,7 +10,7 @@ import shapely
 import xarray as xr
 
 from openeo_gfmap.local.engine import execute
-from openeo_gfmap.local.engine.executor import Env
+from openeo_gfmap.local.engine.plan import Env
 from openeo_gfmap.local.engine.result import JobResult
 from support.fake_source import FakeCatalog, FakeCollection, FakeReader
 

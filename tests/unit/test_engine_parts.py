@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openeo_gfmap.local.engine.callbacks import Predicate, evaluate_callback
 from openeo_gfmap.local.engine.cube import Array, Cube, align, crop, hide, select
 from openeo_gfmap.local.engine.demands import Window
-from openeo_gfmap.local.engine.executor import _batches
+from openeo_gfmap.local.engine.executors.work import batches
 from openeo_gfmap.local.engine.graph import ProcessGraph, parse
 from openeo_gfmap.local.engine.grid import Extent, Grid
 from openeo_gfmap.local.engine.loading import area_of, wider
@@ -104,11 +104,11 @@ def test_boxes_unite() -> None:
 def test_windows_are_batched_in_order(near: list[tuple[int, int] | None], workers: int) -> None:
     region = Extent((0, 0, 1, 1))
     windows = [Window(i, None, region, near=n) for i, n in enumerate(near)]
-    batches = list(_batches(windows, workers))
-    assert [w for batch in batches for w in batch] == windows
-    assert all(len({w.near for w in batch}) == 1 for batch in batches)
-    assert all(len(batch) <= 8 for batch in batches)
-    assert all(len(batch) == 1 for batch in batches if batch[0].near is None)
+    found = list(batches(windows, workers))
+    assert [w for batch in found for w in batch] == windows
+    assert all(len({w.near for w in batch}) == 1 for batch in found)
+    assert all(len(batch) <= 8 for batch in found)
+    assert all(len(batch) == 1 for batch in found if batch[0].near is None)
 
 
 @pytest.mark.parametrize("process", list(all_processes().values()), ids=lambda p: p.id)

@@ -3,7 +3,7 @@
 :func:`validate` says what is wrong with a graph, :func:`execute` runs it. In between, a graph is
 parsed (``graph``), understood without reading pixels (``planner``, with the vocabulary of
 ``plan``), cut into independent windows (``outputs``), and each window is evaluated
-(``evaluate``, ``loading``) wherever the executor puts it (``executor``).
+(``evaluate``, ``loading``) wherever an executor puts it (``run``, ``executors``).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def validate(
     workspace: Workspace | None = None,
     parameters: Mapping[str, Any] | None = None,
     declared: Collection[str] = (),
+    memory: int | None = None,
 ) -> list[OpenEOError]:
     """Return all that is wrong with a process graph; nothing is downloaded or read.
 
@@ -48,6 +49,8 @@ def validate(
     declared
         Names of parameters without a value, as those of a process that is still to be called. What
         hangs on them is not checked.
+    memory
+        Bytes that a job may have; a result whose windows cannot fit is refused.
 
     Returns
     -------
@@ -55,6 +58,7 @@ def validate(
         Empty when the graph can be executed; ``node`` says where each belongs.
     """
     from ..errors import OpenEOError  # noqa: PLC0415
+    from .budget import require_memory  # noqa: PLC0415
     from .graph import parse  # noqa: PLC0415
     from .outputs import make_output  # noqa: PLC0415
     from .plan import Env  # noqa: PLC0415
@@ -70,6 +74,8 @@ def validate(
             return problems
         for part in plan.parts:
             make_output(part, Path(), 1 << 30)
+            if memory is not None:
+                require_memory(part, memory)
     except OpenEOError as error:
         return [error]
     except RecursionError:
@@ -102,7 +108,7 @@ def execute(
     out_dir: Path,
     parameters: Mapping[str, Any] | None = None,
 ) -> JobResult:
-    """Execute a process graph and write its result into ``out_dir``; see :func:`executor.run`."""
-    from .executor import run  # noqa: PLC0415
+    """Execute a process graph and write its result into ``out_dir``; see :func:`run.run`."""
+    from .run import run  # noqa: PLC0415
 
     return run(process_graph, env=env, out_dir=out_dir, parameters=parameters)

@@ -59,11 +59,7 @@ class Evaluation:
             return plan.constants[plan.result]
         wanted = Demand(window.box)
         demands = plan.demands(wanted, window)
-        loaded = {
-            id: load_window(spec, self.scenes[id], demands[id], window, self.reader)
-            for id, spec in plan.loads.items()
-            if id in demands
-        }
+        loaded = {id: self._loaded(id, demands[id], window) for id in plan.loads if id in demands}
         by_feature = window.box is not None and window.shape is not None
         if by_feature and loaded and not any(len(cube.dates) for cube in loaded.values()):
             return NO_DATA  # no process, and no UDF, needs to cope with a cube without dates
@@ -78,6 +74,14 @@ class Evaluation:
                     if not uses[key]:
                         del values[key]  # so that a long chain holds two cubes, not all
         return values[plan.result, wanted]
+
+    def _loaded(self, id: str, demands: Sequence[Demand], window: Window) -> Loaded:
+        try:
+            return load_window(self.plan.loads[id], self.scenes[id], demands, window, self.reader)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _at_node(error, id) from error
 
     def _uses(
         self, demands: Mapping[str, Sequence[Demand]], window: Window
@@ -113,14 +117,23 @@ class Evaluation:
         try:
             value = call_process(call.process, args, scope)
             return _fitted(value, demand) if isinstance(value, Cube) else value
-        except OpenEOError as error:
-            # The node of the outer graph tells the user more than one inside a callback.
-            raise OpenEOError(error.code, error.message, status=error.status, node=id) from error
-        except (ValueError, LookupError) as error:
-            surprise = _surprise(call, args)
-            if surprise is None:
-                raise
-            raise OpenEOError("DimensionMissing", surprise, node=id) from error
+        except MemoryError:
+            raise  # the job's memory limit has a message of its own
+        except Exception as error:
+            surprise = _surprise(call, args) if isinstance(error, ValueError | LookupError) else ""
+            if surprise:
+                raise OpenEOError("DimensionMissing", surprise, node=id) from error
+            raise _at_node(error, id) from error
+
+
+def _at_node(error: Exception, id: str) -> OpenEOError:
+    """Say of any error which node it belongs to; its cause goes along for the log.
+
+    It is the node of the outer graph, which tells the user more than one inside a callback.
+    """
+    if isinstance(error, OpenEOError):
+        return OpenEOError(error.code, error.message, status=error.status, node=id)
+    return OpenEOError("JobFailed", f"{type(error).__name__}: {error}", status=500, node=id)
 
 
 def _surprise(call: Call, args: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ from .graph import Node
 from .grid import Extent, Grid
 from .limits import Limit
 from .registry import Process
+from .udf_limits import UdfLimits
 
 if TYPE_CHECKING:
     from ..catalog import Catalog
@@ -80,6 +81,13 @@ class Env:
         Bytes one process may use for the arrays of a window.
     open_reader
         Makes the reader of a process.
+    scheduler
+        Address of a Dask scheduler whose workers evaluate the windows; empty for none.
+    store
+        Address in an object store, such as ``s3://bucket/path``, that takes the result files
+        instead of the folder; empty for none.
+    udf
+        What a user-defined function may use.
     """
 
     catalog: Catalog
@@ -89,6 +97,9 @@ class Env:
     progress: Callable[[float], None] = _unseen
     memory: int = 1 << 30
     open_reader: Callable[[], Any] = _default_reader
+    scheduler: str = ""
+    store: str = ""
+    udf: UdfLimits = field(default_factory=UdfLimits)
 
 
 @dataclass(frozen=True)

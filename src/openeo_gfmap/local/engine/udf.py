@@ -8,21 +8,19 @@ A UDF is a module with one of these entry points::
 
 It sees the cube's dimensions in the order t, bands, y, x, with cell centres, datetimes and band
 names as coordinates, and may change the values, their type, the bands and the dates. It must keep
-the pixels: a result on others is refused where the window is put together. Its code runs with the
-rights of this process; it is the user's own machine.
+the pixels: a result on others is refused where the window is put together.
+
+Its code runs in a process of its own (:mod:`udf_child`), which lives as long as the process that
+evaluates windows. Here cubes become plain arrays with names, and back.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import linecache
-import sys
-import traceback
+import logging
+import threading
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -30,16 +28,73 @@ from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 from .cube import Cube
+from .udf_limits import UdfLimits
+from .udf_messages import Call, PlainArray
+from .udf_process import UdfProcess
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-__all__ = ["run_udf"]
-
-_ENTRY_POINTS = ("apply_datacube", "apply_hypercube", "apply_udf_data")
+__all__ = ["UdfSession", "run_udf", "use"]
 
 # Names that UDFs in the wild give to the dimensions of what they return.
 _ALIASES = {"time": "t", "band": "bands", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
+
+
+def _log_here(level: str, message: str) -> None:
+    logging.getLogger(__name__).log(logging.getLevelNamesMapping()[level.upper()], message)
+
+
+@dataclass
+class UdfSession:
+    """The process for UDFs of one thread: started when first needed, again after it has ended.
+
+    Attributes
+    ----------
+    limits
+        What the process may use.
+    log
+        Takes level and message of what UDFs log.
+    """
+
+    limits: UdfLimits = field(default_factory=UdfLimits)
+    log: Callable[[str, str], None] = _log_here
+    _process: UdfProcess | None = None
+
+    def start(self) -> UdfProcess:
+        """Return the process; a new one gets ready while the caller does other things."""
+        if self._process is not None and not self._process.usable:
+            self.close()
+        if self._process is None:
+            self._process = UdfProcess(self.limits, self._note)
+        return self._process
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _note(self, level: str, message: str) -> None:
+        self.log(level, message)
+
+
+class _Threads(threading.local):
+    session: UdfSession | None = None
+
+
+_threads = _Threads()
+
+
+def use(limits: UdfLimits, log: Callable[[str, str], None]) -> UdfSession:
+    """Set limits and log of the UDFs that this thread runs from now on.
+
+    A process that has the same limits already is kept, with the modules it has loaded.
+    """
+    session = _threads.session
+    if session is None or session.limits != limits:
+        if session is not None:
+            session.close()
+        session = _threads.session = UdfSession(limits, log)
+    session.log = log
+    return session
 
 
 def run_udf(code: str, runtime: str, data: Cube, context: Mapping[str, Any] | None = None) -> Cube:
@@ -69,126 +124,26 @@ def run_udf(code: str, runtime: str, data: Cube, context: Mapping[str, Any] | No
     ------
     OpenEOError
         UdfError: no entry point, an error in the UDF (with the line of its source), or a result
-        that is no cube.
+        that is no cube. UdfDependencyMissing. MemoryLimitExceeded, TimeLimitExceeded: see
+        :func:`use`.
     """
-    module = _load(code)
-    name, function = _entry_point(module, runtime)
-    array = _to_xarray(data)
-    try:
-        result = _call(name, function, array, data, dict(context or {}))
-    except MemoryError:
-        raise  # the job's memory limit has a message of its own
-    except (Exception, SystemExit) as error:  # any error of the user's code is the user's to see
-        raise _failure(error, module.__file__ or "", name) from error
-    return _from_xarray(_unwrap(result, name), data)
+    if _threads.session is None:
+        _threads.session = UdfSession()
+    session = _threads.session
+    epsg = None if data.geobox is None or data.geobox.crs is None else data.geobox.crs.to_epsg()
+    limit = session.limits.cpu_seconds
+    call = Call(code, runtime, _to_plain(data), epsg, dict(context or {}), limit)
+    return _from_plain(session.start().call(call), data)
 
 
-@lru_cache(maxsize=32)
-def _load(code: str) -> ModuleType:
-    """Execute the source as a module of its own."""
-    digest = hashlib.sha256(code.encode()).hexdigest()[:12]
-    module = ModuleType(f"openeo_udf_{digest}")
-    file = f"<udf {digest}>"
-    module.__file__ = file
-    # Dataclasses and pickle look a class's module up; tracebacks and inspect its source.
-    sys.modules[module.__name__] = module
-    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
-    try:
-        exec(compile(code, file, "exec"), module.__dict__)  # noqa: S102  (what a UDF is)
-    except (Exception, SystemExit) as error:  # any error of the user's code is the user's to see
-        del sys.modules[module.__name__]
-        raise _failure(error, file, "the import of the UDF") from error
-    return module
-
-
-def _entry_point(module: ModuleType, runtime: str) -> tuple[str, Callable[..., Any]]:
-    for name in _ENTRY_POINTS:
-        function = getattr(module, name, None)
-        if callable(function):
-            return name, function
-    defined = [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__
-    ]
-    raise OpenEOError(
-        "UdfError",
-        f"The {runtime} UDF has no apply_datacube(cube, context) or apply_udf_data(udf_data); it "
-        f"defines {', '.join(defined) or 'no function'}.",
-    )
-
-
-def _call(
-    name: str,
-    function: Callable[..., Any],
-    array: xr.DataArray,
-    data: Cube,
-    context: dict[str, Any],
-) -> Any:
-    from openeo.udf.udf_data import UdfData  # noqa: PLC0415  (imports all of xarray)
-    from openeo.udf.xarraydatacube import XarrayDataCube  # noqa: PLC0415
-
-    if name == "apply_udf_data":
-        crs = None if data.geobox is None else data.geobox.crs
-        udf_data = UdfData(
-            proj={} if crs is None else {"EPSG": crs.to_epsg()},
-            datacube_list=[XarrayDataCube(array)],
-            user_context=context,
-        )
-        result = function(udf_data)
-        return udf_data if result is None else result
-    parameters = list(inspect.signature(function).parameters.values())
-    # The annotation may be text (`from __future__ import annotations`), so its name decides.
-    wants_array = bool(parameters) and "DataArray" in str(parameters[0].annotation)
-    cube = array if wants_array else XarrayDataCube(array)
-    return function(cube, context) if len(parameters) > 1 else function(cube)
-
-
-def _unwrap(result: Any, name: str) -> xr.DataArray:
-    """Return the one array in whatever a UDF returned."""
-    import xarray as xr  # noqa: PLC0415  (slow to import, and only UDFs need it)
-    from openeo.udf.udf_data import UdfData  # noqa: PLC0415
-    from openeo.udf.xarraydatacube import XarrayDataCube  # noqa: PLC0415
-
-    if isinstance(result, UdfData):
-        cubes = result.get_datacube_list() or []
-        result = cubes[0] if len(cubes) == 1 else cubes
-    if isinstance(result, XarrayDataCube):
-        result = result.get_array()
-    if isinstance(result, xr.DataArray):
-        return result
-    raise OpenEOError(
-        "UdfError",
-        f"{name} of the UDF returned {type(result).__name__}; return one XarrayDataCube.",
-    )
-
-
-def _failure(error: BaseException, file: str, name: str) -> OpenEOError:
-    """Make an error that shows the user's own line, and nothing of what is around it."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        line, text = error.lineno, error.text or ""
-    else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-        line, text = (frames[-1].lineno, frames[-1].line or "") if frames else (None, "")
-    detail = error.msg if isinstance(error, SyntaxError) else str(error)
-    where = f"line {line}" if line else name
-    source = f" in `{text.strip()}`" if text.strip() else ""
-    return OpenEOError(
-        "UdfError", f"The UDF failed at {where}{source}: {type(error).__name__}: {detail}"
-    )
-
-
-def _to_xarray(data: Cube) -> xr.DataArray:
-    import xarray as xr  # noqa: PLC0415  (slow to import, and only UDFs need it)
-
-    # A copy: a UDF may write into its input, which other processes still read.
+def _to_plain(data: Cube) -> PlainArray:
+    # No copy: the UDF, which may write into its input, gets one by being somewhere else.
     values = data.as_float().data if data.missing().any() else data.data
-    values = values.copy() if values is data.data else values
     coords: dict[str, Any] = {d: data.labels[d] for d in data.dims if d in data.labels}
     if data.geobox is not None:
         coords.update(_centres(data.geobox))
-    return xr.DataArray(
-        values, dims=data.dims, coords={d: c for d, c in coords.items() if d in data.dims}
+    return PlainArray(
+        np.ascontiguousarray(values), data.dims, {d: c for d, c in coords.items() if d in data.dims}
     )
 
 
@@ -200,32 +155,44 @@ def _centres(geobox: GeoBox) -> dict[str, np.ndarray[Any, Any]]:
     }
 
 
-def _from_xarray(array: xr.DataArray, source: Cube) -> Cube:
-    renamed = {d: _ALIASES[d] for d in array.dims if d not in source.dims and d in _ALIASES}
-    array = array.rename(renamed) if renamed else array
-    extra = [str(d) for d in array.dims if d not in ("t", "bands", "y", "x")]
-    unknown = [d for d in extra if d not in source.dims]
-    if unknown or array.dtype.kind not in "biuf":
+def _from_plain(array: PlainArray, source: Cube) -> Cube:
+    array = _renamed(array, source)
+    unknown = [d for d in array.dims if d not in ("t", "bands", "y", "x", *source.dims)]
+    if unknown:
         raise OpenEOError(
             "UdfError",
-            f"The UDF returned {array.dtype} values with the dimensions "
-            f"{', '.join(map(str, array.dims)) or 'none'}; expected numbers with dimensions out "
+            f"The UDF returned {array.values.dtype} values with the dimensions "
+            f"{', '.join(array.dims) or 'none'}; expected numbers with dimensions out "
             f"of {', '.join(source.dims)}.",
         )
+    extra = [d for d in array.dims if d not in ("t", "bands", "y", "x")]
     order = [d for d in ("t", "bands", *extra, "y", "x") if d in array.dims]
-    array = array.transpose(*order)
+    values = np.transpose(array.values, [array.dims.index(d) for d in order])
+    array = PlainArray(values, tuple(order), array.coords)
     geobox = None
-    if "y" in array.dims and "x" in array.dims and source.geobox is not None:
+    if "y" in order and "x" in order and source.geobox is not None:
         array = _north_up(array)
         geobox = _grid(array, source.geobox)
     labels = {d: _labels(array, d, source) for d in order if d not in ("y", "x")}
     return Cube(np.ascontiguousarray(array.values), tuple(order), labels, geobox, None)
 
 
-def _labels(array: xr.DataArray, dim: str, source: Cube) -> np.ndarray[Any, Any]:
-    size = array.sizes[dim]
-    if dim in array.coords and array.coords[dim].ndim == 1:
-        values: np.ndarray[Any, Any] = array.coords[dim].values
+def _renamed(array: PlainArray, source: Cube) -> PlainArray:
+    names = {d: _ALIASES.get(d, d) if d not in source.dims else d for d in array.dims}
+    if len(set(names.values())) < len(names):
+        return array  # both "t" and "time": refused with the names that the UDF gave
+    coords = {names[d]: c for d, c in array.coords.items()}
+    return PlainArray(array.values, tuple(names[d] for d in array.dims), coords)
+
+
+def _size(array: PlainArray, dim: str) -> int:
+    return int(array.values.shape[array.dims.index(dim)])
+
+
+def _labels(array: PlainArray, dim: str, source: Cube) -> np.ndarray[Any, Any]:
+    size = _size(array, dim)
+    values = array.coords.get(dim)
+    if values is not None:
         if dim == "t":
             return _datetimes(values)
         return values.astype(str) if dim == "bands" else values
@@ -251,21 +218,22 @@ def _datetimes(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         ) from error
 
 
-def _north_up(array: xr.DataArray) -> xr.DataArray:
+def _north_up(array: PlainArray) -> PlainArray:
     rows = array.coords.get("y")
-    if rows is not None and rows.size > 1 and float(rows[0]) < float(rows[-1]):
-        return array.isel(y=slice(None, None, -1))
-    return array
+    if rows is None or rows.size < 2 or float(rows[0]) > float(rows[-1]):
+        return array
+    flipped = np.flip(array.values, array.dims.index("y"))
+    return PlainArray(flipped, array.dims, {**array.coords, "y": rows[::-1]})
 
 
-def _grid(array: xr.DataArray, source: GeoBox) -> GeoBox:
+def _grid(array: PlainArray, source: GeoBox) -> GeoBox:
     """Return the pixel grid: from the coordinates, else the input's extent at the new shape."""
-    shape = (array.sizes["y"], array.sizes["x"])
+    shape = (_size(array, "y"), _size(array, "x"))
     affine = source.affine
     centres = _centres(source)
     steps, starts = [], []
     for dim, size, original in (("y", shape[0], affine.e), ("x", shape[1], affine.a)):
-        values = array.coords[dim].values if dim in array.coords else None
+        values = array.coords.get(dim)
         if values is None:
             step = original * len(centres[dim]) / size
             starts.append(affine.f if dim == "y" else affine.c)

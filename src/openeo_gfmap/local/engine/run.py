@@ -1,39 +1,33 @@
-"""Runs the windows of a plan, here or in a pool of processes, and hands them to the output."""
+"""Runs a process graph: plans it, searches its sources, has its windows evaluated, writes."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial, reduce
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ..errors import OpenEOError
 from ..stac_source import Scene
 from .demands import Demand, Window, union_of
-from .evaluate import Evaluation
+from .executors import Job, executor_for
+from .executors.places import FolderPlace, Place, StorePlace
 from .graph import parse
 from .loading import find_scenes, wider
-from .outputs import Output, make_output
+from .outputs import make_output
 from .plan import Env, Plan, Unknown
 from .planner import make_plan
 from .result import JobResult
+from .udf_source import with_udfs
 
-__all__ = ["Env", "run"]
+__all__ = ["run"]
 
 # How often the log says how far the run is.
 _SECONDS_BETWEEN_NEWS = 10.0
-# Windows a task: enough to share decoded blocks, and a result that is not long in coming.
-_LARGEST_BATCH = 8
 
 
 def run(
@@ -52,7 +46,7 @@ def run(
     env
         Settings of the run.
     out_dir
-        Folder for the files; made if it is not there.
+        Folder for the files; made if it is not there. With ``env.store`` they are moved on.
     parameters
         Values of process parameters.
 
@@ -61,7 +55,7 @@ def run(
     OpenEOError
         The first problem of the graph, or what went wrong while running; ``node`` says where.
     """
-    graph, errors = parse(process_graph, parameters)
+    graph, errors = parse(with_udfs(process_graph, env.fetch), parameters)
     if graph is None or errors:
         raise errors[0]
     plan = make_plan(graph, env)
@@ -70,8 +64,13 @@ def run(
     if any(isinstance(value, Unknown) for value in plan.constants.values()):
         raise OpenEOError("Internal", "The run was given no way to fetch files.", status=500)
     out_dir.mkdir(parents=True, exist_ok=True)
+    place: Place = StorePlace(env.store) if env.store else FolderPlace(out_dir)
     parts = plan.parts
-    done = [_execute(part, _share(env, i, len(parts)), out_dir) for i, part in enumerate(parts)]
+    with _marked(place):
+        done = [
+            _execute(part, _share(env, i, len(parts)), out_dir, place)
+            for i, part in enumerate(parts)
+        ]
     assets = tuple(asset for result in done for asset in result.assets)
     if not assets:
         raise OpenEOError(
@@ -86,6 +85,15 @@ def run(
     )
 
 
+@contextmanager
+def _marked(place: Place) -> Iterator[None]:
+    place.mark()
+    try:
+        yield
+    finally:
+        place.clear()
+
+
 def _share(env: Env, index: int, count: int) -> Env:
     """Return settings whose progress is that of one of several results."""
     if count == 1:
@@ -97,18 +105,25 @@ def _part_of(progress: Callable[[float], None], index: int, count: int, percent:
     progress((100 * index + percent) / count)
 
 
-def _execute(plan: Plan, env: Env, out_dir: Path) -> JobResult:
+def _execute(plan: Plan, env: Env, out_dir: Path, place: Place) -> JobResult:
     """Evaluate the windows of one result and write its files."""
     output = make_output(plan, out_dir, env.memory)
     windows = output.windows()
     started = time.monotonic()
     scenes = _search(plan, windows, env)
     log = _Progress(env, len(windows))
-    for window, payload in _payloads(plan, windows, scenes, env, output):
-        for message in output.collect(window, payload):
+    job = Job(plan, env, scenes, output, place)
+    for done in executor_for(env, len(windows)).run(job, windows):
+        for level, message in done.records:
+            env.log(level, message)
+        if done.error is not None:
+            raise _of_window(done.error, done.window, len(windows))
+        for message in output.collect(done.window, done.payload):
             env.log("warning", message)
-        log.done(window)
+        log.done()
     assets = output.finish()
+    if isinstance(place, StorePlace):
+        place.take(out_dir)  # what is written only when all windows are there
     if not assets:
         env.log("warning", f"Node {plan.result!r}: there is nothing to write.")
     env.log("info", f"Wrote {len(assets)} files in {time.monotonic() - started:.1f} s.")
@@ -117,6 +132,19 @@ def _execute(plan: Plan, env: Env, out_dir: Path) -> JobResult:
         assets=tuple(assets),
         derived_from=tuple(sorted(used)),
         usage={"windows": float(len(windows)), "duration": time.monotonic() - started},
+    )
+
+
+def _of_window(error: OpenEOError, window: Window, count: int) -> OpenEOError:
+    """Say which of several windows failed."""
+    if count == 1:
+        return error
+    if window.feature is not None:
+        where = f"Feature {window.feature} (window {window.index} of {count})"
+    else:
+        where = f"Window {window.index} of {count}"
+    return OpenEOError(
+        error.code, f"{where}: {error.message}", status=error.status, node=error.node
     )
 
 
@@ -162,100 +190,6 @@ def _search(plan: Plan, windows: Sequence[Window], env: Env) -> dict[str, list[S
     return found
 
 
-def _payloads(
-    plan: Plan,
-    windows: Sequence[Window],
-    scenes: Mapping[str, list[Scene]],
-    env: Env,
-    output: Output,
-) -> Iterator[tuple[Window, Any]]:
-    """Evaluate windows; results come in the order of the windows."""
-    workers = min(env.workers, len(windows))
-    if workers <= 1:
-        work = _Work(plan, env, scenes, output)
-        for window in windows:
-            yield window, work.run(window)
-        return
-    # Logs and fetching stay here: what a window needs is known by now.
-    away = replace(env, log=_quiet)
-    context = multiprocessing.get_context("forkserver")
-    # Imported once and forked from there: a worker is ready in no time.
-    context.set_forkserver_preload(
-        [__name__, "openeo_gfmap.local.engine.reader", "openeo_gfmap.local.engine.processes"]
-    )
-    with ProcessPoolExecutor(
-        workers, context, initializer=_prepare, initargs=(plan, away, scenes, output)
-    ) as pool:
-        waiting: deque[tuple[list[Window], Future[list[Any]]]] = deque()
-        try:
-            # Two tasks a worker keep all busy, and bound what waits for its turn in memory.
-            for batch in _batches(windows, workers):
-                waiting.append((batch, pool.submit(_evaluate, batch)))
-                if len(waiting) >= 2 * workers:
-                    first, future = waiting.popleft()
-                    yield from zip(first, future.result(), strict=True)
-            while waiting:
-                first, future = waiting.popleft()
-                yield from zip(first, future.result(), strict=True)
-        except BrokenProcessPool as error:
-            raise OpenEOError(
-                "JobFailed",
-                "A process that evaluated windows ended by itself, most often for want of memory. "
-                "Ask for fewer bands or dates in a job, or more memory.",
-                status=500,
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Work:
-    """What a process needs to work on windows."""
-
-    def __init__(self, plan: Plan, env: Env, scenes: Mapping[str, Sequence[Scene]], output: Output):
-        self._evaluation = Evaluation(plan, env, scenes, env.open_reader())
-        self._output = output
-
-    def run(self, window: Window) -> Any:
-        return self._output.keep(window, self._evaluation.window(window))
-
-
-_work: _Work | None = None
-
-
-def _quiet(level: str, message: str) -> None:
-    """Log nothing: the leading process speaks."""
-
-
-def _prepare(plan: Plan, env: Env, scenes: Mapping[str, Sequence[Scene]], output: Output) -> None:
-    global _work  # noqa: PLW0603 - the pool's way to keep state in a worker process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _work = _Work(plan, env, scenes, output)
-
-
-def _end_with_parent() -> None:
-    """End this process when the leading one is gone, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _evaluate(batch: Sequence[Window]) -> list[Any]:
-    if _work is None:
-        raise RuntimeError("the worker process was not prepared")
-    return [_work.run(window) for window in batch]
-
-
-def _batches(windows: Sequence[Window], workers: int) -> Iterator[list[Window]]:
-    """Put windows that share file blocks into one task, as long as there is work for all."""
-    most = min(_LARGEST_BATCH, -(-len(windows) // (2 * workers)))
-    for near, group in groupby(windows, key=lambda w: w.near):
-        members = list(group)
-        size = 1 if near is None else most
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
-
-
 class _Progress:
     """Tells the log now and then how far the run is."""
 
@@ -263,7 +197,7 @@ class _Progress:
         self._env, self._total, self._done = env, total, 0
         self._last = time.monotonic()
 
-    def done(self, window: Window) -> None:
+    def done(self) -> None:
         self._done += 1
         self._env.progress(100 * self._done / self._total)
         now = time.monotonic()

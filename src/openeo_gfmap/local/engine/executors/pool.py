@@ -1,0 +1,82 @@
+"""Windows in a pool of processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from ...errors import OpenEOError
+from ..demands import Window
+from .work import Done, Job, Worker, batches
+
+__all__ = ["ProcessPool"]
+
+
+class ProcessPool:
+    """Evaluates windows in processes that are forked from one with everything imported.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    """
+
+    def __init__(self, workers: int):
+        self._workers = workers
+
+    def run(self, job: Job, windows: Sequence[Window]) -> Iterator[Done]:
+        """Yield what becomes of each window, in their order."""
+        context = multiprocessing.get_context("forkserver")
+        # Imported once and forked from there: a worker is ready in no time.
+        context.set_forkserver_preload(
+            [__name__, "openeo_gfmap.local.engine.reader", "openeo_gfmap.local.engine.processes"]
+        )
+        with ProcessPoolExecutor(
+            self._workers, context, initializer=_prepare, initargs=(job.away(),)
+        ) as pool:
+            waiting: deque[Future[list[Done]]] = deque()
+            try:
+                # Two tasks a worker keep all busy, and bound what waits for its turn in memory.
+                for batch in batches(windows, self._workers):
+                    waiting.append(pool.submit(_evaluate, batch))
+                    if len(waiting) >= 2 * self._workers:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            except BrokenProcessPool as error:
+                raise OpenEOError(
+                    "JobFailed",
+                    "A process that evaluated windows ended by itself, most often for want of "
+                    "memory. Ask for fewer bands or dates in a job, or more memory.",
+                    status=500,
+                ) from error
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: Worker | None = None
+
+
+def _prepare(job: Job) -> None:
+    global _worker  # noqa: PLW0603 - the pool's way to keep state in a worker process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = Worker(job, away=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when the leading one is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _evaluate(batch: Sequence[Window]) -> list[Done]:
+    if _worker is None:
+        raise RuntimeError("the worker process was not prepared")
+    return [_worker.run(window) for window in batch]
