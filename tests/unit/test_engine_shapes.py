@@ -16,8 +16,9 @@ from scipy import ndimage
 
 from openeo_gfmap.local.engine import validate
 from openeo_gfmap.local.errors import OpenEOError
-from support.fake_source import FakeCatalog, FakeReader, pixel_values
+from support.fake_source import FakeCatalog, FakeCollection, FakeReader, pixel_values
 from support.graphs import (
+    MONTH,
     Graph,
     box_geojson,
     callback,
@@ -467,6 +468,24 @@ def test_a_udf_gets_the_values_of_each_feature(tmp_path: Path) -> None:
     means = truth()[:, 2:6, 2:6].mean(axis=(1, 2))
     mine = rows[rows.feature_index == 0].B02
     np.testing.assert_allclose(mine, means - means.mean(), atol=1e-6)
+
+
+def test_calibrated_backscatter_is_passed_on(tmp_path: Path) -> None:
+    collection = FakeCollection(id="SENTINEL-1-RTC")
+
+    def graph(**arguments: Any) -> dict[str, Any]:
+        g = Graph()
+        cube = g.load_collection(
+            id=collection.id, spatial_extent=PLACE, temporal_extent=MONTH, bands=["B02"]
+        )
+        return g.result(g.sar_backscatter(data=cube, elevation_model="COPERNICUS_30", **arguments))
+
+    run(graph(), tmp_path, collection=collection)
+    got = dataset(tmp_path / "openEO.nc").B02.values
+    np.testing.assert_array_equal(got.view("uint16"), truth())
+    for coefficient in ("sigma0-ellipsoid", None):
+        (error,) = validate(graph(coefficient=coefficient), catalog=FakeCatalog(collection))
+        assert "the source holds gamma0-terrain" in error.message
 
 
 def test_a_udf_does_not_get_features_without_values() -> None:
