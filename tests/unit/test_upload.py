@@ -135,3 +135,10 @@ def test_unusable_geometries(
     gdf = gpd.GeoDataFrame({"n": range(len(geometries))}, geometry=geometries, crs=crs)
     with pytest.raises(error, match=hint):
         upload_geoparquet(gdf, "p", "http://127.0.0.1:1")
+
+
+def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
+    gdf = gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326)
+    with pytest.raises(InputError, match=r"store\.example holds a user name.*auth=") as caught:
+        upload_geoparquet(gdf, "a", "https://me:secret@store.example/x")
+    assert "secret" not in str(caught.value)

@@ -14,8 +14,9 @@ import openeo
 from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
-from openeo_gfmap.recipes.parts import Parts, Recipe
+from openeo_gfmap.recipes.parts import Parts, Recipe, Upload
 from openeo_gfmap.recipes.samples import prepare_samples, read_samples
+from openeo_gfmap.utils.upload import upload_geoparquet
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -90,9 +91,10 @@ class Extraction:
         Name of the back-end.
     connection : openeo.Connection or callable, optional
         By default that of the back-end.
-    upload : str, optional
-        Address below which windows are stored for the back-end to read, by HTTP PUT. The embedded
-        back-end needs none.
+    upload : str or callable, optional
+        Where windows are stored for the back-end to read: an address below which they are put by
+        HTTP, or a function ``(windows, name)`` that returns their address. The embedded back-end
+        needs none.
     start_job, output_path, post_job_action : callable, optional
         Take the place of the recipe's own, see `Parts`.
 
@@ -109,7 +111,7 @@ class Extraction:
         backend: str | Backend = Backend.LOCAL,
         *,
         connection: openeo.Connection | Callable[[], openeo.Connection] | None = None,
-        upload: str | None = None,
+        upload: str | Upload | None = None,
         **parts: Callable[..., Any] | None,
     ):
         names = {"start_job", "output_path", "post_job_action"}
@@ -129,7 +131,7 @@ class Extraction:
         if self._backend is not Backend.LOCAL and upload is None and "start_job" not in parts:
             raise InputError(
                 f"back-end {self._backend.value!r} has to read the windows from an address; pass "
-                "upload='https://…', a store that takes HTTP PUT."
+                "upload='https://…', a store that takes HTTP PUT, or a function that stores them."
             )
         self.recipe = recipe
         self._connection = connection or BACKEND_CONNECTIONS[self._backend]
@@ -137,7 +139,8 @@ class Extraction:
         self.samples = prepare_samples(
             frame, recipe.columns, name=name, min_extract=recipe.min_extract
         )
-        made = recipe.parts(self.samples, self._backend.value, upload)
+        store = _putting(upload) if isinstance(upload, str) else upload
+        made = recipe.parts(self.samples, self._backend.value, store)
         self.parts: Parts = replace(made, **parts)  # type: ignore[arg-type]
 
     def plan(self) -> Plan:
@@ -205,6 +208,13 @@ class Extraction:
         return manager.run_jobs(
             self.parts.jobs, self.parts.start_job, Path(output_dir) / "job_tracker.csv"
         )
+
+
+def _putting(address: str) -> Upload:
+    def put(windows: gpd.GeoDataFrame, name: str) -> str:
+        return upload_geoparquet(windows, name, address)
+
+    return put
 
 
 def _days(start: str, end: str) -> int:

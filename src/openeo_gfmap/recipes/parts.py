@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from openeo_gfmap.recipes.samples import SampleColumns
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["Parts", "Recipe"]
+__all__ = ["Parts", "Recipe", "Upload"]
+
+#: ``(windows, name)``: stores windows under a name, and returns the address to read them from.
+Upload: TypeAlias = Callable[["gpd.GeoDataFrame", str], str]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Recipe(Protocol):
     #: Where ``extract`` is a level: the lowest that is extracted.
     min_extract: int
 
-    def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: str | None) -> Parts:
+    def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: Upload | None) -> Parts:
         """Return the parts for checked samples (see `prepare_samples`).
 
         Parameters
@@ -61,9 +64,9 @@ class Recipe(Protocol):
             As `openeo_gfmap.recipes.samples.prepare_samples` returns them.
         backend : str
             Name of the back-end.
-        upload : str, optional
-            Address below which the windows are stored for the back-end to read; None stores them
-            on the back-end itself, which the embedded one can.
+        upload : callable, optional
+            Stores windows where the back-end can read them; None stores them on the back-end
+            itself, which the embedded one can.
         """
         ...
 

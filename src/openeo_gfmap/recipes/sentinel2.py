@@ -21,7 +21,7 @@ from openeo_gfmap.preprocessing.compositing import (
     median_compositing,
 )
 from openeo_gfmap.recipes.labels import Labels, legend_of
-from openeo_gfmap.recipes.parts import Parts
+from openeo_gfmap.recipes.parts import Parts, Upload
 from openeo_gfmap.recipes.paths import PathTemplate
 from openeo_gfmap.recipes.periods import AroundDate, Period
 from openeo_gfmap.recipes.results import PATH, ResultWriter, extracted_features
@@ -183,7 +183,7 @@ class Sentinel2Patches:
 
     # -------------------------------------------------------------------------------------- parts
 
-    def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: str | None) -> Parts:
+    def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: Upload | None) -> Parts:
         """Return the four parts of a run; see `Recipe`."""
         writer = ResultWriter("Sentinel-2 L2A", self.labels)
 
@@ -287,7 +287,7 @@ class Sentinel2Patches:
     # ---------------------------------------------------------------------------------------- job
 
     def start_job(
-        self, row: pd.Series[Any], connection: openeo.Connection, upload: str | None = None
+        self, row: pd.Series[Any], connection: openeo.Connection, upload: Upload | None = None
     ) -> openeo.BatchJob:
         """Create the batch job of a row of `job_table`."""
         import geopandas as gpd  # noqa: PLC0415
@@ -296,7 +296,8 @@ class Sentinel2Patches:
         windows = self.windows(wanted)[["sample_id", "geometry"]]
         # Named by content: a job that is made again stores the same file under the same name.
         digest = hashlib.sha256(windows.to_wkb().to_csv().encode()).hexdigest()[:16]
-        address = upload_geoparquet(windows, f"gfmap/{digest}", upload or connection)
+        name = f"gfmap/{digest}.parquet"
+        address = upload(windows, name) if upload else upload_geoparquet(windows, name, connection)
         cube = self.cube(row, connection, address)
         return cube.create_job(
             out_format="NetCDF",

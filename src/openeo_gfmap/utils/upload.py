@@ -6,7 +6,7 @@ import io
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import openeo
 import requests
@@ -71,7 +71,8 @@ def upload_geoparquet(
     InvalidGeometry
         When the frame has no rows, or null or empty geometries.
     InputError
-        When the name leaves its folder.
+        When the name leaves its folder, or the base URL holds a password: the URL that is returned
+        goes into process graphs, which others can read.
     UploadFailed
         When the file could not be stored; the message has the store's answer.
     """
@@ -79,6 +80,11 @@ def upload_geoparquet(
     content = _to_geoparquet(gdf)
     if isinstance(target, openeo.Connection):
         return _put_in_workspace(content, path, target)
+    if urlsplit(target).username is not None:
+        raise InputError(
+            f"the address of the store {urlsplit(target).hostname} holds a user name, which would "
+            "go into process graphs with it; pass auth=(user, password) instead."
+        )
     return _put(content, f"{target.rstrip('/')}/{quote(str(path))}", auth)
 
 
