@@ -250,11 +250,11 @@ def test_a_full_back_end_lowers_the_number_once_and_it_grows_again(
     assert len(caplog.records) == 1 and "at most 5" in caplog.text
     places.taken(7)  # answers that were under way: it had room for more
     assert places.limit(1) == 7
-    assert [places.limit(now) for now in (59, 60, 119, 120)] == [7, 8, 8, 9]
+    assert [places.limit(now) for now in (59, 60, 119, 120)] == [7, 9, 9, 11]
     places.refused(130, 0, "too many jobs", 300)
-    assert places.limit(131) == 4
-    assert places.limit(429) == 4  # as it asked
-    assert places.limit(430) == 5
+    assert places.limit(131) == 5
+    assert places.limit(429) == 5  # as it asked
+    assert places.limit(430) == 7
     assert places.limit(10_000) == 20 and not places.throttled
 
 

@@ -317,6 +317,32 @@ def test_few_jobs_are_looked_at_one_by_one_when_the_list_is_long() -> None:
     assert stage.looks
 
 
+def test_jobs_that_are_done_by_the_first_look_need_no_list() -> None:
+    """Those have to be looked at by themselves in any case."""
+    stage = Stage(("there", 10), jobs=200)
+    stage.answers = lambda task: (
+        life.Seen("finished") if isinstance(task.action, life.Poll) else smooth(task)
+    )
+    lists = 0
+    for _ in range(300):
+        stage.send()
+        for errand in [e for e in stage.crew.errands if len(e.tasks) > 1]:
+            lists += 1
+            stage.crew.errands.remove(errand)
+            stage.desk.note(Outcome(errand, (), pages=1), stage.jobs)
+        stage.receive()
+        stage.now += 5
+    assert len(stage.of(JobStatus.FINISHED)) == 200
+    assert lists <= 5
+    assert stage.sites["there"].going_on < 0.1
+    stage.jobs += [Job(200, status=JobStatus.RUNNING, backend="there", id="j")]
+    stage.desk.take_up(stage.jobs[200])
+    stage.answers = smooth
+    for _ in range(60):  # long ones, again
+        stage.turn(15)
+    assert stage.sites["there"].going_on > 0.8
+
+
 def test_what_the_list_leaves_out_is_looked_at_by_itself_at_once() -> None:
     stage = Stage(("there", 5), jobs=5)
     stage.turn()

@@ -138,6 +138,9 @@ class Dispatcher:
             self._answered(site, errand.begun)
         if outcome.pages:
             site.pages = outcome.pages
+        if errand.lane is Lane.LOOK and errand.tasks and outcome.failure is None:
+            found = [jobs[t.action.job.row] for t, e in outcome.events if isinstance(e, life.Seen)]
+            site.learn(len(errand.tasks), sum(job.status in _STARTED for job in found))
         told = set()
         for task, event in outcome.events:
             told.add(task.action.job.row)
@@ -293,7 +296,7 @@ class Dispatcher:
         threads -= len(started)
         looked_at: list[Job] = []
         if (free := crew.free(Lane.LOOK, name)) > 0:
-            together = board.count(Need.LOOK, name) > site.pages
+            together = site.list_pays(board.count(Need.LOOK, name))
             looked_at = board.first(Need.LOOK, name, None if together else free)
         fetched = board.first(Need.FETCH, name, crew.free(Lane.FETCH, name))
         room = max(0, min(threads, limit - board.active[name]))
@@ -330,7 +333,7 @@ class Dispatcher:
         for action in group:
             alone = isinstance(action, life.Cancel) or action.job.row in self._alone
             (single if alone else others).append(action)
-        if len(others) > self._sites[backend].pages:
+        if len(others) > 1 and self._sites[backend].list_pays(len(others)):
             self._send(Lane.LOOK, backend, others, task_of)
         else:
             single += others

@@ -53,7 +53,7 @@ class Health:
 
     def away(self, message: str, now: float) -> None:
         """Note that it did not answer from the start: for long enough to be told."""
-        self._failures = _TOLD_AFTER - 1
+        self._failures, self._paused_at, self._probing = _TOLD_AFTER - 1, now, True
         self.failed(message, now)
 
     def probe(self) -> None:
@@ -63,6 +63,7 @@ class Health:
     def failed(self, message: str, now: float, retry_after: float | None = None) -> None:
         """Note a request, or the probe, that was not answered properly."""
         self._failures += 1
+        probed = self._probing
         if self._paused_at is None and self._failures >= _PAUSED_AFTER:
             self._paused_at, self._probe_at = now, now + self._backoff.wait(1, retry_after)
             _log.debug("%s: %d failures in a row; probing.", self._name, self._failures)
@@ -72,7 +73,7 @@ class Health:
             self._probe_at = now + self._backoff.wait(tries, retry_after)
         if self.paused and self.reason:
             self.reason = message
-        elif self.paused and self._failures >= _TOLD_AFTER:
+        elif probed and self._failures >= _TOLD_AFTER:
             self.reason = message
             _log.warning(
                 "%s does not answer: %s. Its jobs wait; trying again until it does.",

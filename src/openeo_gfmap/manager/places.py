@@ -15,6 +15,7 @@ __all__ = ["ParallelJobs", "Places", "check_parallel_jobs"]
 ParallelJobs: TypeAlias = int | Callable[[datetime], int]
 
 _ASKED_EVERY = 1.0  # seconds between two calls of the user's function
+_STEPS = 10  # in which the number grows again
 
 
 def local_time() -> datetime:
@@ -64,7 +65,7 @@ class Places:
         Most active jobs: a number, or a function that gives it for a local time.
     hold : float
         Seconds for which a number that the back-end did not take is kept lower; then it grows
-        again, by one after each such time.
+        again, by a tenth of what the user says (one at least) after each such time.
     clock : callable, optional
         Gives the time that the user's function is asked about.
 
@@ -106,7 +107,7 @@ class Places:
         self._refresh(now)
         if self._ceiling is not None:
             while now >= self._raise_at and self._ceiling < self._wanted:
-                self._ceiling += 1
+                self._ceiling += max(1, self._wanted // _STEPS)
                 self._raise_at += self._hold
             if now >= self._raise_at:
                 _log.debug("%s is asked for %d jobs at once again.", self._name, self._wanted)

@@ -12,7 +12,8 @@ from openeo_gfmap.manager.places import ParallelJobs, Places
 __all__ = ["Site", "make_site"]
 
 _FIRST_PROBE = 1.0  # seconds, at most
-_HOLD = 12  # looks during which a back-end that was full is asked for fewer jobs
+_HOLD = 6  # looks during which a back-end that was full is asked for fewer jobs
+_FORGETTING = 0.1  # weight of the last look
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Site:
         How long a job rests after something failed.
     pages
         Requests that it takes to look at its list of jobs, as last seen.
+    going_on
+        Share of the looks that found a job going on: those are what the list can save.
     """
 
     name: str
@@ -41,6 +44,19 @@ class Site:
     rhythm: Rhythm
     backoff: Backoff
     pages: int = 1
+    going_on: float = 1.0
+
+    def list_pays(self, looks: int) -> bool:
+        """Tell whether a look at the list of jobs saves requests when so many are due.
+
+        A job that is done has to be looked at by itself in any case.
+        """
+        return looks * self.going_on > self.pages
+
+    def learn(self, looks: int, going_on: int) -> None:
+        """Learn how many looks found a job going on."""
+        weight = 1 - (1 - _FORGETTING) ** looks
+        self.going_on += weight * (going_on / looks - self.going_on)
 
 
 def make_site(
