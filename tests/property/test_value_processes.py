@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from openeo_gfmap.local.engine.callbacks import call_process
 from openeo_gfmap.local.engine.cube import Array
 from openeo_gfmap.local.engine.registry import get_process
+from openeo_gfmap.local.errors import OpenEOError
 
 # Unevenly spaced: CDSE interpolates by index all the same.
 DAYS = np.datetime64("2023-01-01", "ns") + np.array([0, 5, 6, 30, 31, 80]) * np.timedelta64(1, "D")
@@ -202,3 +204,24 @@ def test_scalars_stay_python_scalars() -> None:
         assert type(value) in (int, float)
     assert call("add", x=1, y=None) is None
     assert type(call("gt", x=2, y=1)) is bool
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments"),
+    [
+        ("add", {"x": True, "y": 1}),
+        ("add", {"x": "1", "y": 1}),
+        ("and", {"x": 1, "y": True}),
+        ("if", {"value": 1, "accept": 2}),
+        ("text_begins", {"data": 5, "pattern": "5"}),
+        ("round", {"x": 1.26, "p": 1.5}),
+        ("array_element", {"data": [1], "index": "0"}),
+        ("date_shift", {"date": 2020, "value": 1, "unit": "day"}),
+    ],
+)
+def test_what_nodes_give_is_held_to_the_types_as_well(process: str, arguments: Any) -> None:
+    """Validation sees literals; this is what meets the results of other nodes."""
+    with pytest.raises(OpenEOError) as caught:
+        call(process, **arguments)
+    assert caught.value.code == "ProcessParameterInvalid"
+    assert process in caught.value.message

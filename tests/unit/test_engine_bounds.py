@@ -62,7 +62,7 @@ def long_separator(g: Graph) -> Any:
 
 def in_callbacks(g: Graph) -> Any:
     many = g.array_create(data=[0], repeat=50_000)
-    inner = callback("array_create", data={"from_parameter": "x"}, repeat=50_000)
+    inner = callback("array_create", data=[{"from_parameter": "x"}], repeat=50_000)
     return g.array_apply(data=many, process=inner)
 
 

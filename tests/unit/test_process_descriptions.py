@@ -32,6 +32,7 @@ GEOJSON_TOO = "GeoJSON is taken as well, as everywhere else"
 DIFFERENT: dict[tuple[str, str], str] = {
     ("aggregate_temporal", "labels"): "left out means the intervals' starts, so it is null",
     ("apply_polygon", "names"): "the polygons are called geometries since",
+    ("array_append", "label"): "numbers as well, as the test cases have them",
     ("array_modify", "length"): "one element to remove, none to insert, as the test cases want it",
     ("filter_vector", "data"): GEOJSON_TOO,
     ("filter_vector", "geometries"): GEOJSON_TOO,

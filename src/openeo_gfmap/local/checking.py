@@ -38,7 +38,11 @@ def problems_of(
     except OpenEOError as error:
         return [error]
     errors = validate(
-        written_out, catalog=service.catalog, workspace=service.workspace, declared=declared
+        written_out,
+        catalog=service.catalog,
+        workspace=service.workspace,
+        declared=declared,
+        memory=service.settings.job_memory,
     )
     return [
         OpenEOError(e.code, e.message, status=e.status, node=outer_node(e.node, graph))

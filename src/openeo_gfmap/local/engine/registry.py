@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from ..errors import OpenEOError
 from .cube import Array as _Array
 from .cube import Cube as _Cube
+from .schemas import problem_with
 
 __all__ = [
     "NOTHING",
@@ -164,7 +165,22 @@ class Process:
             Values; those left out take their defaults.
         env
             Handed on to functions that want it.
+
+        Raises
+        ------
+        OpenEOError
+            ProcessParameterInvalid: a text, number or truth value where the description has
+            another type. Graphs are checked for that before, but not what their nodes give.
         """
+        for parameter in self.parameters:
+            value = arguments.get(parameter["name"])
+            if isinstance(value, bool | int | float | str):
+                problem = problem_with(value, parameter["schema"])
+                if problem:
+                    raise OpenEOError(
+                        "ProcessParameterInvalid",
+                        f"Argument {parameter['name']!r} of process {self.id!r} {problem}.",
+                    )
         names = inspect.signature(self.function).parameters
         keywords = {n if n in names else f"{n}_": v for n, v in arguments.items()}
         return self.function(**keywords, **({"env": env} if self.wants_env else {}))

@@ -18,7 +18,6 @@ from ..registry import (
     Label,
     Scalar,
     Schema,
-    Text,
     process,
 )
 from ..values import Elements, floats, items, labels_of, pack, plain, truth
@@ -143,7 +142,7 @@ def array_concat(array1: ArrayOf, array2: ArrayOf) -> Elements:
 
 
 @process()
-def array_append(data: ArrayOf, value: AnyValue, label: Text = None) -> Elements:
+def array_append(data: ArrayOf, value: AnyValue, label: Label = None) -> Elements:
     """Put a value at the end of an array.
 
     Parameters
