@@ -332,6 +332,23 @@ def test_labels_that_are_known_before_reading() -> None:
     assert "dates" not in problem(lambda g, c: g.dimension_labels(data=c, dimension="t")).message
 
 
+def test_labels_can_be_the_result(tmp_path: Path) -> None:
+    g = Graph()
+    labels = g.dimension_labels(data=load(g, ["B03", "B02"], PLACE), dimension="bands")
+    run(g.result(labels), tmp_path)
+    assert json.loads((tmp_path / "openEO.json").read_text("utf-8")) == ["B03", "B02"]
+
+
+@pytest.mark.parametrize("reducer", ["reduce_spatial", "reduce_dimension"])
+def test_reducers_give_one_number(tmp_path: Path, reducer: str) -> None:
+    g = Graph()
+    more = {"dimension": "t"} if reducer == "reduce_dimension" else {}
+    quantiles = on_data("quantiles", probabilities=[0.1, 0.5])
+    ref = getattr(g, reducer)(data=load(g, ["B02"], PLACE), reducer=quantiles, **more)
+    with pytest.raises(OpenEOError, match="gave an array of 2 values instead of one number"):
+        run(g.result(ref), tmp_path)
+
+
 REFUSED: dict[str, tuple[Change, str]] = {
     "kernel of even size": (
         lambda g, c: g.apply_kernel(data=c, kernel=[[1, 1]]), "KernelDimensionsUneven"),

@@ -55,6 +55,7 @@ class _Planner:
         self.constants: dict[str, Any] = {}
         self.metas: dict[str, Meta] = {}
         self.calls: dict[str, Call] = {}
+        self.saves: dict[str, Call] = {}
         self.loads: dict[str, LoadSpec] = {}
         self.problems: list[OpenEOError] = []
         self.failed: set[str] = set()
@@ -87,7 +88,7 @@ class _Planner:
 
     def _plan(self, node: Node, prefix: str, **more: Any) -> Plan:
         """Return the plan of what a node gives, or of what it saves."""
-        save = self.calls.get(node.id) if node.process == "save_result" else None
+        save = self.saves.get(node.id)
         data = node.arguments.get("data") if save else None
         return Plan(
             calls=self.calls,
@@ -166,15 +167,17 @@ class _Planner:
             meta: Any = call.cube(name)
         else:
             meta = rule.meta(call, context)
-        if isinstance(meta, CubeMeta):
-            self.metas[node.id] = meta
-        else:
+        call = replace(call, meta=meta)
+        if node.process == "save_result":
+            self.saves[node.id] = call
+        if not isinstance(meta, CubeMeta):
             self.constants[node.id] = meta
-        self.calls[node.id] = replace(call, meta=meta)
-        if rule.load is not None:
-            spec = rule.load(self.calls[node.id], context)
-            if spec is not None:
-                self.loads[node.id] = spec
+            return
+        self.metas[node.id] = meta
+        self.calls[node.id] = call
+        spec = rule.load(call, context) if rule.load is not None else None
+        if spec is not None:
+            self.loads[node.id] = spec
 
     def _bind(self, node: Node) -> Call:
         """Bind arguments: defaults, constants, and metadata of cubes as far as they are known."""

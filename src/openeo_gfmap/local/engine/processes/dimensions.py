@@ -110,16 +110,23 @@ def reduced(array: Array, reducer: BoundCallback, context: Any) -> np.ndarray[An
     """Return what a reducer makes of an array: one value per element of the batch."""
     batch = array.values.shape[1:]
     result = evaluate_callback(reducer, {"data": array, "context": context})
-    values = np.asarray(np.nan if result is None else result)
+    several = isinstance(result, Array | list | tuple)
+    values = np.empty(0) if several else np.asarray(np.nan if result is None else result)
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
-    if values.shape not in {batch, ()}:
+    if several or values.shape not in {batch, ()} or values.dtype.kind not in "iuf":
         raise OpenEOError(
             "ProcessParameterInvalid",
-            f"The reducer gave an array of {len(values)} values instead of one; use "
-            "apply_dimension to keep several.",
+            f"The reducer gave {_named(result)} instead of one number; use apply_dimension to keep "
+            "several values.",
         )
     return values if values.shape == batch else np.full(batch, values)
+
+
+def _named(result: Any) -> str:
+    if isinstance(result, Array | list | tuple | np.ndarray):
+        return f"an array of {len(result)} values"
+    return repr(result)[:60]
 
 
 # Reducers that give one of the values they get.
