@@ -110,7 +110,10 @@ def _aggregated(  # noqa: PLR0917  (two of everything that a reducer needs)
     out = np.full((len(groups), *source.values.shape[1:]), np.nan, dtype=source.values.dtype)
     for i, index in enumerate(groups):
         if len(index):
-            part = Array(source.values[index], times[index])
+            # Dates that follow each other, as those of a period do, need no copy.
+            block = slice(index[0], index[-1] + 1)
+            run = block if np.all(np.diff(index) == 1) else index
+            part = Array(source.values[run], times[run])
             out[i] = reduced(part, reducer, context)
     values = np.moveaxis(out, 0, cube.axis(dimension))
     made = cube.with_data(values, nodata=None).relabelled(dimension, labels)

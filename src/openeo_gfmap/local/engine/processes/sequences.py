@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..cube import Array
+from ..kernels_time import interpolate_gaps
 from ..registry import AnyValue, ArrayOf, Boolean, process
 from ..values import Elements, along, is_plain, items, labels_of, pack, plain
 
-__all__ = ["interpolate_gaps"]
+__all__: list[str] = []  # everything here is reached through the registry
 
 NdArray = np.ndarray[Any, Any]
 
@@ -163,47 +164,10 @@ def array_interpolate_linear(data: ArrayOf) -> Elements:
     positions = np.asarray(labels if numeric else np.arange(len(values)), dtype=np.float64)
     out = interpolate_gaps(values, positions)
     if not is_plain(data):
-        return pack(list(out), labels=labels, array=True)
+        return Array(out, getattr(data, "labels", None))
     elements = items(data)
     filled = [
         None if old is None and np.isnan(new) else plain(new)
         for old, new in zip(elements, out, strict=True)
     ]
     return pack(filled, labels=labels)
-
-
-def interpolate_gaps(values: NdArray, positions: NdArray) -> NdArray:
-    """Fill NaN between values along axis 0, linearly in the positions.
-
-    Parameters
-    ----------
-    values
-        Float array, any shape.
-    positions
-        Ascending positions along axis 0.
-    """
-    gaps = np.isnan(values)
-    if not gaps.any():
-        return values
-    out = values.copy()
-    places = positions.astype(values.dtype)
-    # One sweep back notes the next value of each pixel, one forth knows the last: a few operations
-    # per date on arrays that fit the caches, instead of gathering by index.
-    after, after_place = np.empty_like(values), np.empty_like(values)
-    known, place = (np.full(values.shape[1:], np.nan, dtype=values.dtype) for _ in range(2))
-    for i in range(len(values) - 1, -1, -1):
-        np.copyto(known, values[i], where=~gaps[i])
-        np.copyto(place, places[i], where=~gaps[i])
-        after[i], after_place[i] = known, place
-    known.fill(np.nan)
-    place.fill(np.nan)
-    with np.errstate(all="ignore"):
-        for i in range(len(values)):
-            np.copyto(known, values[i], where=~gaps[i])
-            np.copyto(place, places[i], where=~gaps[i])
-            weight = (places[i] - place) / (after_place[i] - place)
-            # Weighted ends, not a slope: infinite neighbours stay infinite. At the ends of the
-            # series one neighbour is NaN, and so is the result.
-            filled = known * (1 - weight) + after[i] * weight
-            out[i] = np.where(gaps[i], filled, out[i])
-    return out

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from ...errors import OpenEOError
+from .. import kernels_time
 from ..registry import AnyValue, ArrayOf, Boolean, Integer, Number, Schema, process
 from ..values import Elements, along, floats, is_plain, items, pack, plain
 
@@ -56,7 +57,7 @@ def _reduce(data: Any, ignore_nodata: bool, statistic: Callable[[NdArray], Any])
     with np.errstate(all="ignore"):
         result = np.asarray(statistic(values), dtype=values.dtype)
     if not ignore_nodata:
-        result[np.isnan(values).any(axis=0)] = np.nan
+        result[..., np.isnan(values).any(axis=0)] = np.nan  # of several results, in each
     return result
 
 
@@ -66,33 +67,18 @@ def _where_valid(values: NdArray, fill: float) -> tuple[NdArray, NdArray]:
     return np.where(gaps, values.dtype.type(fill), values), values.shape[0] - gaps.sum(axis=0)
 
 
-def _mean(values: NdArray) -> NdArray:
-    filled, count = _where_valid(values, 0)
-    return np.asarray(filled.sum(axis=0, dtype=np.float64) / np.where(count == 0, np.nan, count))
-
-
 def _variance(values: NdArray) -> NdArray:
     gaps = np.isnan(values)
     count = values.shape[0] - gaps.sum(axis=0)
     # Gaps add nothing; but an infinite value makes its own deviation, and the result, NaN.
-    squares = np.where(gaps, 0, (values - _mean(values)) ** 2)
+    squares = np.where(gaps, 0, (values - kernels_time.mean(values)) ** 2)
     return np.asarray(
         squares.sum(axis=0, dtype=np.float64) / np.where(count < 2, np.nan, count - 1)
     )
 
 
 def _quantile(values: NdArray, probability: float) -> NdArray:
-    """Quantile along axis 0, linear between order statistics; NaN sorts to the end."""
-    ordered = np.sort(values, axis=0)
-    count = values.shape[0] - np.isnan(values).sum(axis=0)
-    position = np.maximum(count - 1, 0) * probability
-    low = np.floor(position).astype(np.intp)
-    high = np.ceil(position).astype(np.intp)
-    weight = position - low
-    lower = np.take_along_axis(ordered, low[np.newaxis], axis=0)[0]
-    upper = np.take_along_axis(ordered, high[np.newaxis], axis=0)[0]
-    # No weighting where both are one, so that infinite values stay.
-    return np.asarray(np.where(low == high, lower, lower * (1 - weight) + upper * weight))
+    return kernels_time.quantiles(values, [probability])[0]
 
 
 @process("sum")
@@ -172,7 +158,7 @@ def mean(data: ArrayOf, ignore_nodata: Boolean = True) -> Number | None:
     ignore_nodata
         Leave missing values out; otherwise any makes the result null.
     """
-    return _reduce(data, ignore_nodata, _mean)
+    return _reduce(data, ignore_nodata, kernels_time.mean)
 
 
 @process()
@@ -284,11 +270,13 @@ def quantiles(
             if outside
             else f"quantiles: {len(chosen)} probabilities, more than {_MOST_QUANTILES}.",
         )
-    planes = [
-        _reduce(data, ignore_nodata, partial(_quantile, probability=probability))
-        for probability in chosen
-    ]
-    return pack(planes)
+    if is_plain(data) or not len(along(data)) or not chosen:
+        return pack(
+            [_reduce(data, ignore_nodata, partial(_quantile, probability=p)) for p in chosen]
+        )
+    # Over pixels: sorted once for all probabilities.
+    planes = _reduce(data, ignore_nodata, lambda v: np.stack(kernels_time.quantiles(v, chosen)))
+    return pack(list(planes))
 
 
 def _cumulate(data: Any, ignore_nodata: bool, function: np.ufunc, neutral: float) -> Any:
