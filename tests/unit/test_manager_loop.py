@@ -9,7 +9,9 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any
 
@@ -378,3 +380,48 @@ def test_a_full_disk_under_the_store_is_told_as_such(tmp_path: Path) -> None:
     )  # fmt: skip
     assert again.progress.counts == {life.JobStatus.FINISHED: 200}
     tracker.close()
+
+
+# --------------------------------------------------------------------------------------- the clock
+
+
+def test_a_clock_that_jumps_breaks_no_timer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openeo_gfmap.manager import dispatch, loop, places
+
+    random = Random(3)
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=random.uniform(-4000, 4000))
+
+    for module in (dispatch, loop, places):
+        monkeypatch.setattr(module, "datetime", Jumping)
+    waited: list[float] = []
+    looks: Counter[int] = Counter()
+
+    class Lossy(Smooth):
+        def perform(self, task: Task) -> life.Event:
+            job = task.action.job
+            match task.action:
+                case life.Create() if not job.attempts:
+                    return life.AnswerLost("reset")
+                case life.Search():
+                    waited.append(task.waited)
+                    if task.waited < 0.05:
+                        return life.Unreachable("it may still come up", outage=False)
+                    return life.NotMade("there is none")
+                case life.Poll() if looks[job.row] < 3:
+                    looks[job.row] += 1
+                    return life.Seen("running")
+                case life.Cancel():
+                    raise AssertionError("none of them has run for an hour")
+                case _:
+                    return super().perform(task)
+
+    _, tracker, _ = run(tmp_path, 20, Lossy(tmp_path), job_seconds=3600)
+    assert {job.status for job in tracker.store.jobs()} == {"finished"}
+    assert all(0 <= seconds < 60 for seconds in waited)
+    assert max(waited) >= 0.05
