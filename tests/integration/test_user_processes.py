@@ -11,7 +11,6 @@ import openeo
 import pytest
 import xarray as xr
 from openeo.api.process import Parameter
-from openeo.processes import process
 from openeo.rest import OpenEoApiError
 from pytest_httpserver import HTTPServer
 
@@ -71,80 +70,11 @@ def test_stored_listed_described_replaced_deleted(connection: openeo.Connection)
     connection.save_user_defined_process(
         "fahrenheit", {"same": node("constant", x=parameter("celsius"))}, [CELSIUS]
     )
-    assert value_of(connection, {"n": node("fahrenheit", celsius=5)}) == 5
+    assert value_of(connection, {"n": node("fahrenheit", "user", celsius=5)}) == 5
     connection.user_defined_process("fahrenheit").delete()
     assert not connection.list_user_defined_processes()
     with pytest.raises(OpenEoApiError, match=r"\[404\] ProcessGraphNotFound"):
         connection.user_defined_process("fahrenheit").describe()
-
-
-@pytest.mark.parametrize("namespace", [None, "user"])
-def test_parameters_and_their_defaults(connection: openeo.Connection, namespace: Any) -> None:
-    store(connection)
-    assert value_of(connection, {"n": node("fahrenheit", namespace, celsius=100)}) == 212
-    assert value_of(connection, {"n": node("fahrenheit", namespace, celsius=100, zero=0)}) == 180
-
-
-def test_used_among_other_nodes_and_in_callbacks(connection: openeo.Connection) -> None:
-    store(connection)
-    graph = {
-        "cold": {"process_id": "multiply", "arguments": {"x": -4, "y": 10}},
-        "f": {"process_id": "fahrenheit", "arguments": {"celsius": {"from_node": "cold"}}},
-        "array": {
-            "process_id": "array_create",
-            "arguments": {"data": [{"from_node": "f"}, {"from_node": "cold"}]},
-        },
-        "all": node(
-            "array_apply",
-            data={"from_node": "array"},
-            process={"process_graph": {"g": node("fahrenheit", celsius=parameter("x"))}},
-        ),
-    }
-    assert value_of(connection, graph) == [-40, -40]
-
-
-def test_callbacks_and_processes_inside_processes(connection: openeo.Connection) -> None:
-    store(connection)
-    connection.save_user_defined_process(
-        "warm_days",
-        {
-            "converted": {
-                "process_id": "array_apply",
-                "arguments": {
-                    "data": parameter("temperatures"),
-                    "process": {
-                        "process_graph": {"f": node("fahrenheit", celsius=parameter("x"))}
-                    },
-                },
-            },
-            "counted": node(
-                "count",
-                data={"from_node": "converted"},
-                condition={"process_graph": {"gt": node("gt", x=parameter("x"),
-                                                         y=parameter("limit"))}},
-            ),
-        },
-        [Parameter("temperatures", "Degrees.", schema={"type": "array"}),
-         Parameter("limit", "Degrees.", schema={"type": "number"}, default=70)],
-    )  # fmt: skip
-    assert value_of(connection, {"n": node("warm_days", temperatures=[10, 20, 22, 30])}) == 2
-    given = {"n": node("warm_days", temperatures=[10, 20, 22, 30], limit=40)}
-    assert value_of(connection, given) == 4
-
-
-def test_a_process_around_the_predefined_one(connection: openeo.Connection) -> None:
-    """A user's process goes before the predefined one of its name, except inside itself."""
-    with pytest.warns(UserWarning, match="same id as a pre-defined"):
-        connection.save_user_defined_process(
-            "add",
-            {
-                "sum": {"process_id": "add", "arguments": {"x": parameter("x"), "y": 1}},
-                "twice": node("add", "backend", x={"from_node": "sum"}, y=1),
-            },
-            [Parameter("x", "A number.", schema={"type": "number"})],
-        )
-    assert value_of(connection, {"n": node("add", x=5)}) == 7
-    assert value_of(connection, {"n": node("add", "backend", x=5, y=5)}) == 10
 
 
 @pytest.mark.parametrize(
@@ -193,24 +123,6 @@ def test_cycles_are_refused(connection: openeo.Connection) -> None:
         connection.put("/process_graphs/two", json=calls("one"))
     with pytest.raises(OpenEoApiError, match=r"ProcessGraphInvalid: .*self → self"):
         connection.put("/process_graphs/self", json=calls("self"))
-
-
-def test_processes_that_grow_beyond_measure_are_refused(connection: openeo.Connection) -> None:
-    connection.put("/process_graphs/p0", json={"process_graph": {"n": node("e")}})
-    for i in range(1, 20):
-        twice = {
-            "a": {"process_id": f"p{i - 1}", "arguments": {}},
-            "b": {"process_id": f"p{i - 1}", "arguments": {}},
-            "c": node("add", x={"from_node": "a"}, y={"from_node": "b"}),
-        }
-        try:
-            connection.put(f"/process_graphs/p{i}", json={"process_graph": twice})
-        except OpenEoApiError as error:
-            assert error.code == "ProcessGraphComplexity"
-            assert 8 < i < 14
-            break
-    else:
-        pytest.fail("nothing stopped it")
 
 
 def greenest() -> dict[str, Any]:
@@ -339,9 +251,3 @@ def test_formless_processes_are_not_stored(
     with pytest.raises(OpenEoApiError, match=rf"\[400\] {code}"):
         connection.put(f"/process_graphs/{id}", json=body)
     assert not connection.list_user_defined_processes()
-
-
-def test_the_clients_own_way_to_call(connection: openeo.Connection) -> None:
-    store(connection)
-    cube = connection.datacube_from_process("fahrenheit", celsius=process("pi"))
-    assert cube.execute() == pytest.approx(37.654866776)
