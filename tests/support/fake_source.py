@@ -98,6 +98,9 @@ class FakeReader:
     collection: FakeCollection = field(default_factory=FakeCollection)
     reads: list[tuple[tuple[str, ...], tuple[int, int]]] = field(default_factory=list)
 
+    def prepare(self, windows: Sequence[Any]) -> int:
+        return 1
+
     def read(
         self,
         scenes: Sequence[Scene],

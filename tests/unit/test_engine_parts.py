@@ -17,6 +17,7 @@ from openeo_gfmap.local.engine.executors.work import batches
 from openeo_gfmap.local.engine.graph import ProcessGraph, parse
 from openeo_gfmap.local.engine.grid import Extent, Grid
 from openeo_gfmap.local.engine.loading import area_of, wider
+from openeo_gfmap.local.engine.order import z_order
 from openeo_gfmap.local.engine.plain_json import to_json
 from openeo_gfmap.local.engine.registry import all_processes
 from openeo_gfmap.local.errors import OpenEOError
@@ -106,9 +107,16 @@ def test_windows_are_batched_in_order(near: list[tuple[int, int] | None], worker
     windows = [Window(i, None, region, near=n) for i, n in enumerate(near)]
     found = list(batches(windows, workers))
     assert [w for batch in found for w in batch] == windows
-    assert all(len({w.near for w in batch}) == 1 for batch in found)
-    assert all(len(batch) <= 8 for batch in found)
-    assert all(len(batch) == 1 for batch in found if batch[0].near is None)
+    assert all(len(batch) <= max(1, len(windows) // (4 * workers)) for batch in found)
+    assert all(len(batch) == 1 for batch in found if any(w.near is None for w in batch))
+
+
+def test_neighbours_follow_each_other() -> None:
+    cells = sorted(((y, x) for y in range(-8, 8) for x in range(-8, 8)), key=lambda c: z_order(*c))
+    for side in (2, 4, 8):
+        blocks = [(y // side, x // side) for y, x in cells]
+        runs = [block for i, block in enumerate(blocks) if i == 0 or blocks[i - 1] != block]
+        assert len(runs) == len(set(runs)) == (16 // side) ** 2
 
 
 @pytest.mark.parametrize("process", list(all_processes().values()), ids=lambda p: p.id)

@@ -17,10 +17,14 @@ from .callbacks import BoundCallback, call_process
 from .cube import Cube, crop, holds, select
 from .demands import Demand, Window
 from .graph import ProcessGraph
-from .loading import Loaded, PixelReader, load_window
+from .loading import Loaded, PixelReader, Request, load_window, requests_of
 from .plan import Call, CubeMeta, Env, Plan, Scope, rule_of
 
 __all__ = ["NO_DATA", "Evaluation"]
+
+
+# Windows whose needs are worked out before the first is read; mostly memory ends it earlier.
+_FAR_AHEAD = 128
 
 
 class _Empty(Enum):
@@ -51,6 +55,27 @@ class Evaluation:
     env: Env
     scenes: Mapping[str, Sequence[Scene]]
     reader: PixelReader
+
+    def read_ahead(self, windows: Sequence[Window]) -> int:
+        """Read for the next windows at once, as many as fit into the memory for that.
+
+        Returns
+        -------
+        int
+            How many of the windows are ready, at least one; then it is to be called again.
+        """
+        if self.plan.result not in self.plan.calls:
+            return len(windows)
+        return self.reader.prepare([self._requests(w) for w in windows[:_FAR_AHEAD]])
+
+    def _requests(self, window: Window) -> list[Request]:
+        demands = self.plan.demands(Demand(window.box), window)
+        return [
+            request
+            for id, spec in self.plan.loads.items()
+            if id in demands
+            for request in requests_of(spec, self.scenes[id], demands[id], window)
+        ]
 
     def window(self, window: Window) -> Any:
         """Return the value of the plan's result for a window; :data:`NO_DATA` for an empty one."""

@@ -16,7 +16,39 @@ from .demands import Demand, Interval, Window, meet, union_of, within
 from .grid import Grid, crs_name, extent_of
 from .plan import LoadSpec
 
-__all__ = ["Loaded", "PixelReader", "area_of", "find_scenes", "load_window", "wider"]
+__all__ = [
+    "Loaded",
+    "PixelReader",
+    "Request",
+    "area_of",
+    "find_scenes",
+    "load_window",
+    "requests_of",
+    "wider",
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Pixels that one window needs of one source.
+
+    Attributes
+    ----------
+    scenes
+        Acquisitions to read from.
+    bands, names
+        Bands as the cube and as the source call them.
+    geobox
+        The pixels.
+    times
+        Days, as ``datetime64[ns]``.
+    """
+
+    scenes: Sequence[Scene]
+    bands: tuple[str, ...]
+    names: tuple[str, ...]
+    geobox: GeoBox
+    times: np.ndarray[Any, Any]
 
 
 class PixelReader(Protocol):
@@ -35,6 +67,10 @@ class PixelReader(Protocol):
         lookup: Any = None,
     ) -> Cube:
         """Read a window into a cube with dims (t, bands, y, x)."""
+        ...
+
+    def prepare(self, windows: Sequence[Sequence[Request]]) -> int:
+        """Read for several windows at once; returns how many of them are ready, at least one."""
         ...
 
 
@@ -68,18 +104,10 @@ class Loaded:
         return cut[0].with_data(np.concatenate([c.data for c in cut], axis=1), labels=labels)
 
 
-def load_window(
-    spec: LoadSpec,
-    scenes: Sequence[Scene],
-    demands: Sequence[Demand],
-    window: Window,
-    reader: PixelReader,
-) -> Loaded:
-    """Read what a window's demands ask of a source.
-
-    For a feature, dates on which none of its pixels has data are dropped. Tiles of a dense
-    result keep all dates of the source, so that they fit together.
-    """
+def requests_of(
+    spec: LoadSpec, scenes: Sequence[Scene], demands: Sequence[Demand], window: Window
+) -> list[Request]:
+    """Return what a window's demands ask of a source: bands that need the same pixels together."""
     wanted: dict[str, GeoBox] = {}
     for demand in demands:
         if demand.box is None:
@@ -92,28 +120,46 @@ def load_window(
         area = area_of([d.box for d in demands if d.box is not None])
         scenes = [s for s in scenes if s.touches(area)]
     scenes = [s for s in scenes if within(s.datetime, interval)]
-    days = sorted({np.datetime64(s.datetime.date(), "ns") for s in scenes})
-
+    days = np.asarray(
+        sorted({np.datetime64(s.datetime.date(), "ns") for s in scenes}), dtype="datetime64[ns]"
+    )
     by_box: dict[GeoBox, list[str]] = {}
     for band in spec.bands:
         if band in wanted:
             by_box.setdefault(wanted[band], []).append(band)
+    return [
+        Request(scenes, tuple(bands), tuple(spec.source.band_info(b).name for b in bands), box, days)
+        for box, bands in by_box.items()
+    ]
+
+
+def load_window(
+    spec: LoadSpec,
+    scenes: Sequence[Scene],
+    demands: Sequence[Demand],
+    window: Window,
+    reader: PixelReader,
+) -> Loaded:
+    """Read what a window's demands ask of a source.
+
+    For a feature, dates on which none of its pixels has data are dropped. Tiles of a dense
+    result keep all dates of the source, so that they fit together.
+    """
     groups = []
-    for box, bands in by_box.items():
-        names = [spec.source.band_info(b).name for b in bands]
+    for request in requests_of(spec, scenes, demands, window):
         cube = reader.read(
-            scenes,
-            names,
-            box,
-            np.asarray(days, dtype="datetime64[ns]"),
+            request.scenes,
+            request.names,
+            request.geobox,
+            request.times,
             dtype=spec.dtype,
             nodata=spec.nodata,
             lookup=spec.source.band_info,
         )
-        labels = {**cube.labels, "bands": np.asarray(bands, dtype=str)}
+        labels = {**cube.labels, "bands": np.asarray(request.bands, dtype=str)}
         groups.append(cube.with_data(cube.data, labels=labels))
     if window.shape is not None and groups:
-        seen = np.zeros(len(days), dtype=bool)
+        seen = np.zeros(len(groups[0].labels["t"]), dtype=bool)
         for cube in groups:
             seen |= _days_with_data(cube, window)
         if not seen.all():
@@ -123,12 +169,20 @@ def load_window(
 
 def _days_with_data(cube: Cube, window: Window) -> np.ndarray[Any, Any]:
     """Which dates have a valid pixel inside the feature (its window, if it holds no pixel)."""
-    if cube.geobox is None or window.shape is None or not len(cube.labels["t"]):
-        return np.zeros(len(cube.labels["t"]), dtype=bool)
+    seen = np.zeros(len(cube.labels["t"]), dtype=bool)
+    if cube.geobox is None or window.shape is None or not len(seen):
+        return seen
     inside = window.shape.inside(cube.geobox)
     if not inside.any():
         inside[...] = True
-    return np.asarray((~cube.missing())[..., inside].any(axis=(1, 2)))
+    # Band by band: the first one mostly has data on every date.
+    for band in range(len(cube.labels["bands"])):
+        rest = np.flatnonzero(~seen)
+        if not len(rest):
+            break
+        valid = ~cube.with_data(cube.data[rest, band : band + 1]).missing()
+        seen[rest] = (valid & inside).any(axis=(1, 2, 3))
+    return seen
 
 
 def find_scenes(

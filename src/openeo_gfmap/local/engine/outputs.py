@@ -20,6 +20,7 @@ from .evaluate import NO_DATA
 from .features import Features
 from .grid import Grid
 from .limits import confined, inside
+from .order import z_order
 from .outputs_values import FeatureTable, TableFile, ValueFile
 from .plan import CubeMeta, Plan, TableMeta, Unknown
 from .result import ResultAsset
@@ -31,7 +32,7 @@ __all__ = ["Output", "make_output"]
 _MOST_PIXELS = 10_000_000_000
 
 # Pixels: features in one square of this size mostly share the blocks of the files.
-_NEAR = 512
+_NEAR = 128
 
 
 class Output(Protocol):
@@ -265,7 +266,7 @@ def _feature_windows(features: Features, grid: Grid) -> list[Window]:
         near = (row // _NEAR, column // _NEAR)
         windows.append(Window(i, box, extent, i, features.one(i), near))
     # Neighbours follow each other, so that the reader finds their file blocks decoded.
-    return sorted(windows, key=lambda w: (w.near or (), w.index))
+    return sorted(windows, key=lambda w: (z_order(*w.near) if w.near else 0, w.index))
 
 
 def _tile_edge(meta: CubeMeta, memory: int) -> int:

@@ -15,6 +15,7 @@ from .cube import Cube
 from .demands import Window
 from .features import Features
 from .grid import Extent
+from .order import z_order
 from .plain_json import to_json
 from .plan import Plan
 from .result import ResultAsset
@@ -26,7 +27,7 @@ from .writers_features import write_features
 __all__ = ["FeatureTable", "TableFile", "ValueFile", "join_rows", "row_of"]
 
 # Degrees: features this near mostly share the blocks of the files.
-_NEAR = 0.05
+_NEAR = 0.01
 
 
 @dataclass
@@ -49,7 +50,7 @@ class TableFile:
             west, south, _, _ = shape.extent.to("EPSG:4326").bounds
             near = (int(south // _NEAR), int(west // _NEAR))
             windows.append(Window(i, None, shape.extent, i, shape, near))
-        return sorted(windows, key=lambda w: (w.near or (), w.index))
+        return sorted(windows, key=lambda w: (z_order(*w.near) if w.near else 0, w.index))
 
     def keep(self, window: Window, value: Cube) -> VectorCube:
         """One row."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,18 @@ from .resampling import SourceGrid, Span
 __all__ = ["RasterStore", "is_remote"]
 
 _REMOTE = ("http://", "https://", "s3://")
+
+
+_SpanKey = tuple[str, int, Span]
+"""Address of the file, 1-based band, and window."""
+
+
+@dataclass
+class _Gathered:
+    """Pixels of a window that were read before they are wanted, and how often they will be."""
+
+    pixels: np.ndarray[Any, Any]
+    uses: int = 1
 
 
 class RasterStore:
@@ -45,6 +59,7 @@ class RasterStore:
         self._blocks = BlockCache(cache_bytes)
         self._files = FileCache(max_open, lambda asset: opener(asset, self._fetcher))
         self._grids: dict[Any, SourceGrid] = {}
+        self._gathered: dict[_SpanKey, _Gathered] = {}
 
     def header(self, asset: BandAsset) -> RasterHeader:
         """Return the header of a band's file.
@@ -99,6 +114,24 @@ class RasterStore:
                             ranges.append((source.href, offset, length))
         self._fetcher.want(ranges)
 
+    def gather(self, wanted: Sequence[tuple[BandAsset, Span]]) -> None:
+        """Read windows before they are wanted, file by file, each block once.
+
+        What cannot be read is left out; it will be missed when it is wanted.
+        """
+        by_file: dict[str, list[tuple[BandAsset, Span]]] = {}
+        for asset, span in wanted:
+            by_file.setdefault(asset.href, []).append((asset, span))
+        for pairs in by_file.values():
+            begun: dict[_SpanKey, _Gathered] = {}
+            with suppress(OpenEOError):
+                self._gather_file(pairs, begun)
+                self._gathered |= begun  # only what is complete
+
+    def forget(self) -> None:
+        """Give up what was gathered and nobody wanted."""
+        self._gathered.clear()
+
     def load(self, assets: Sequence[BandAsset], span: Span) -> None:
         """Read the blocks of a window that GDAL fetches from elsewhere, many at once."""
         remote = [asset for asset in assets if is_remote(asset)]
@@ -128,25 +161,22 @@ class RasterStore:
         OpenEOError
             SourceUnavailable.
         """
+        name = (asset.href, asset.band_index, span)
+        gathered = self._gathered.get(name)
+        if gathered is not None:
+            out[...] = gathered.pixels
+            gathered.uses -= 1
+            if not gathered.uses:
+                del self._gathered[name]
+            return
         header = self.header(asset)
-        sample = asset.band_index - 1 if header.shared else 0
-        top, bottom, left, right = span
-        rows, columns = header.block
-        for key in _keys(asset, header, span):
-            block = self._block(asset, key)
-            y, x = key[2] * rows, key[3] * columns  # where the block begins
-            y0, y1 = max(top, y), min(bottom, y + rows)
-            x0, x1 = max(left, x), min(right, x + columns)
-            try:
-                part = out[y0 - top : y1 - top, x0 - left : x1 - left]
-                block.read_into(part, y0 - y, x0 - x, sample)
-            except BrokenBlock as error:
-                raise unreadable(asset.href, error) from error
-            self._blocks.put(key, block)  # it may have grown
+        for cut in _cuts(header.block, span):
+            self._read_block(asset, header, cut.row, cut.column, [(out, cut)])
 
     def close(self) -> None:
         """Close all files, stop fetching and forget all blocks."""
         self._fetcher.close()
+        self.forget()
         self._files.clear()
         self._blocks.clear()
 
@@ -154,8 +184,55 @@ class RasterStore:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="gfmap-read")
 
+    def _gather_file(
+        self, pairs: Sequence[tuple[BandAsset, Span]], begun: dict[_SpanKey, _Gathered]
+    ) -> None:
+        header = self.header(pairs[0][0])
+        if is_remote(pairs[0][0]) and not self._is_ours(pairs[0][0]):
+            return  # left to load(), which reads many blocks at once
+        blocks: dict[tuple[int, int, int], tuple[BandAsset, list[_Part]]] = {}
+        for asset, span in pairs:
+            name = (asset.href, asset.band_index, span)
+            if name in begun:
+                begun[name].uses += 1
+                continue
+            top, bottom, left, right = span
+            out = np.empty((bottom - top, right - left), header.dtypes[asset.band_index - 1])
+            begun[name] = _Gathered(out)
+            for cut in _cuts(header.block, span):
+                key = (asset.band_index, cut.row, cut.column)
+                blocks.setdefault(key, (asset, []))[1].append((out, cut))
+        for (_, row, column), (asset, parts) in blocks.items():
+            # The lowest rows first: the block is then inflated in one go.
+            parts.sort(key=lambda part: -part[1].bottom)
+            self._read_block(asset, header, row, column, parts)
+
+    def _is_ours(self, asset: BandAsset) -> bool:
+        with self._files.use(asset) as source:
+            return isinstance(source, CogRaster)
+
+    def _read_block(
+        self,
+        asset: BandAsset,
+        header: RasterHeader,
+        row: int,
+        column: int,
+        parts: Sequence[_Part],
+    ) -> None:
+        """Copy parts of one block of a band."""
+        key = _key(asset, header, row, column)
+        sample = asset.band_index - 1 if header.shared else 0
+        block = self._block(asset, key)
+        try:
+            for out, cut in parts:
+                block.read_into(out[cut.where], cut.top, cut.left, sample)
+        except BrokenBlock as error:
+            raise unreadable(asset.href, error) from error
+        self._blocks.put(key, block)  # it may have grown
+
     def _missing(self, asset: BandAsset, header: RasterHeader, span: Span) -> list[BlockKey]:
-        return [k for k in _keys(asset, header, span) if self._blocks.get(k) is None]
+        keys = (_key(asset, header, cut.row, cut.column) for cut in _cuts(header.block, span))
+        return [key for key in keys if self._blocks.get(key) is None]
 
     def _block(self, asset: BandAsset, key: BlockKey) -> Block:
         block = self._blocks.get(key)
@@ -169,14 +246,50 @@ class RasterStore:
         return block
 
 
-def _keys(asset: BandAsset, header: RasterHeader, span: Span) -> Iterator[BlockKey]:
-    """Return the blocks that a window touches."""
+@dataclass(frozen=True)
+class _Cut:
+    """What a window takes of one block.
+
+    Attributes
+    ----------
+    row, column
+        The block.
+    top, bottom, left
+        Where in the block.
+    where
+        The place in the window.
+    """
+
+    row: int
+    column: int
+    top: int
+    bottom: int
+    left: int
+    where: tuple[slice, slice]
+
+
+_Part = tuple[np.ndarray[Any, Any], _Cut]
+"""Pixels of a window, and what they take of a block."""
+
+
+@lru_cache(maxsize=4096)  # the same for all dates, and for all bands of a resolution
+def _cuts(block: tuple[int, int], span: Span) -> tuple[_Cut, ...]:
+    """Cut a window along the blocks of a file."""
     top, bottom, left, right = span
-    rows, columns = header.block
-    band = 0 if header.shared else asset.band_index
+    rows, columns = block
+    cuts = []
     for i in range(top // rows, (bottom - 1) // rows + 1):
         for j in range(left // columns, (right - 1) // columns + 1):
-            yield asset.href, band, i, j
+            y, x = i * rows, j * columns  # where the block begins
+            y0, y1 = max(top, y), min(bottom, y + rows)
+            x0, x1 = max(left, x), min(right, x + columns)
+            where = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+            cuts.append(_Cut(i, j, y0 - y, y1 - y, x0 - x, where))
+    return tuple(cuts)
+
+
+def _key(asset: BandAsset, header: RasterHeader, row: int, column: int) -> BlockKey:
+    return asset.href, 0 if header.shared else asset.band_index, row, column
 
 
 def is_remote(asset: BandAsset) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from ..errors import OpenEOError
 from ..rasters import OpenRaster, open_raster
 from ..stac_source import BandAsset, BandInfo, Scene
 from .cube import Cube
+from .loading import Request
 from .raster_store import RasterStore, is_remote
 from .resampling import PixelMap, SourceGrid, Span, method_of, pixel_map, source_window, warp
 
@@ -28,6 +27,37 @@ Pixels = np.ndarray[Any, Any]
 _STACK_BYTES = 8 * 2**20
 
 
+@dataclass
+class _Ahead:
+    """Spans of files that the next windows will read.
+
+    Attributes
+    ----------
+    spans
+        All of them, in order.
+    ready, ready_spans
+        Windows whose pixels fit into the memory for them, and their spans.
+    """
+
+    spans: list[tuple[BandAsset, Span]] = field(default_factory=list)
+    ready: int = 0
+    ready_spans: int = 0
+    _bytes: int = 0
+
+    def add(self, spans: Sequence[tuple[BandAsset, Span]], most: int) -> None:
+        self.spans += spans
+        # Two bytes a pixel, which most files have: it is no matter of life and death.
+        self._bytes += sum(2 * (b - t) * (r - left) for _, (t, b, left, r) in spans)
+        if self._bytes <= most:
+            self.ready += 1
+            self.ready_spans = len(self.spans)
+
+    def is_full(self, most: int) -> bool:
+        """Whether there is enough to do; what is remote may come further ahead."""
+        remote = bool(self.spans) and is_remote(self.spans[-1][0])
+        return self._bytes > (2 * most if remote else most)
+
+
 @dataclass(frozen=True)
 class _Taken:
     """Pixels of a source grid that a target takes: by ``mapping``, or by GDAL's resampling."""
@@ -35,6 +65,11 @@ class _Taken:
     grid: SourceGrid
     span: Span
     mapping: PixelMap | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the grid has a pixel for each one of the target."""
+        return self.mapping is not None and self.mapping.inside is None
 
 
 @dataclass(frozen=True)
@@ -80,12 +115,12 @@ class Reader:
     """Reads windows of scenes into cubes. One per process; its windows are read one by one.
 
     Headers and blocks stay in memory, the least recently used blocks are given up first. Windows
-    that are near to each other should be read one after the other.
+    that are near to each other should be read one after the other, after :meth:`prepare`.
 
     Parameters
     ----------
     cache_bytes
-        Bound on blocks kept.
+        Bound on blocks kept; three eighths of it hold pixels of prepared windows beside them.
     max_open
         Bound on files that GDAL keeps open; below the usual limit of 1,024 per process.
     threads
@@ -105,6 +140,7 @@ class Reader:
         self._store = RasterStore(
             cache_bytes=cache_bytes, max_open=max_open, threads=threads, opener=opener
         )
+        self._ahead_bytes = cache_bytes * 3 // 8
         self._reading = threading.Lock()
 
     def read(
@@ -158,9 +194,7 @@ class Reader:
         data = np.full((len(days), len(bands), *geobox.shape), target.missing, dtype=dtype)
         fills = [None if lookup is None else lookup(band).nodata for band in bands]
         with self._reading:
-            tasks = _tasks(scenes, bands, days, target)
-            self._announce(tasks, target)
-            for band, waiting in tasks:
+            for band, waiting in _tasks(scenes, bands, days, target):
                 self._fill(data[:, band], waiting, fills[band], target)
         return Cube(
             data,
@@ -170,27 +204,39 @@ class Reader:
             None if target.dtype.kind == "f" else nodata,
         )
 
-    def prefetch(
-        self,
-        scenes: Sequence[Scene],
-        bands: Sequence[str],
-        geobox: GeoBox,
-        times: Sequence[np.datetime64] | Pixels,
-    ) -> None:
-        """Say which window will be read next: what is missing of remote files is on its way.
+    def prepare(self, windows: Sequence[Sequence[Request]]) -> int:
+        """Read for several windows at once: each block is inflated once for all of them.
 
-        Returns at once. What goes wrong shows when the window is read.
+        Their pixels wait for :meth:`read`, in bounded memory. Remote files of further windows are
+        on their way meanwhile. What goes wrong here shows when the window is read.
+
+        Parameters
+        ----------
+        windows
+            What will be read for each window, in the order of reading.
+
+        Returns
+        -------
+        int
+            For how many of the windows, at least one, this was done; then it is to be called
+            again with the others.
         """
-        if not any(is_remote(a) for s in scenes for a in s.bands.values()):
-            return
-        target = _Target(geobox, np.dtype("u1"), 0, "near")
-        days = np.asarray(times, dtype="datetime64[D]")
-
-        def announce() -> None:
-            with suppress(OpenEOError):
-                self._announce(_tasks(scenes, bands, days, target), target)
-
-        self._background.submit(announce)
+        with self._reading:
+            self._store.forget()
+            ahead = _Ahead()
+            for requests in windows:
+                spans: list[tuple[BandAsset, Span]] = []
+                # Without this window the others are still worth it.
+                with suppress(OpenEOError):
+                    for request in requests:
+                        spans += self._first_spans(request)
+                ahead.add(spans, self._ahead_bytes)
+                if ahead.is_full(self._ahead_bytes):
+                    break
+            self._store.announce(ahead.spans)
+            if ahead.ready > 1:
+                self._store.gather(ahead.spans[: ahead.ready_spans])
+        return max(1, ahead.ready)
 
     def grid_of(self, asset: BandAsset) -> GeoBox:
         """Return the pixel grid of a band: from its STAC metadata, else the file's header."""
@@ -202,21 +248,21 @@ class Reader:
         """Close all files and forget all blocks."""
         self._store.close()
 
-    @cached_property
-    def _background(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="gfmap-ahead")
-
-    def _announce(self, tasks: Sequence[_Task], target: _Target) -> None:
-        """Let the first scene of every day be fetched, where files are remote."""
+    def _first_spans(self, request: Request) -> list[tuple[BandAsset, Span]]:
+        """Return what will be read for sure: scenes of a day up to one that covers the window."""
+        target = _Target(request.geobox, np.dtype("u1"), 0, "near")
+        days = np.asarray(request.times, dtype="datetime64[D]")
+        tasks = _tasks(request.scenes, request.names, days, target)
         first = [assets[0] for _, waiting in tasks for assets in waiting.values()]
         self._store.learn(a for a in first if a.transform is None or a.shape is None)
-        wanted = []
+        spans = []
         for _, waiting in tasks:
             for assets in waiting.values():
-                taken = self._next(assets, target)
-                if taken is not None and is_remote(assets[0]):
-                    wanted.append((assets[0], taken.span))
-        self._store.announce(wanted)
+                while (taken := self._next(assets, target)) is not None:
+                    spans.append((assets.pop(0), taken.span))
+                    if taken.whole:
+                        break
+        return spans
 
     def _next(self, assets: list[BandAsset], target: _Target) -> _Taken | None:
         """Drop assets beside the window from the front; what to take of the first that is left."""

@@ -99,7 +99,8 @@ class DaskCluster:
                 status=500,
             ) from error
         try:
-            yield client
+            with client.as_current():  # in this thread alone
+                yield client
         finally:
             # What still runs is let go: the scheduler drops the tasks of a client that is gone.
             client.close(timeout=5)
@@ -229,7 +230,7 @@ def _evaluate(name: str, parcel: bytes, windows: Sequence[Window]) -> list[Done]
         job = _unpacked(parcel)
         kept = _kept[thread] = _Kept(name, job.place, Worker(job, away=True))
     kept.place.check()
-    return [kept.worker.run(window) for window in windows]
+    return list(kept.worker.run(windows))
 
 
 def _forget(name: str) -> None:

@@ -16,5 +16,4 @@ class InProcess:
     def run(self, job: Job, windows: Sequence[Window]) -> Iterator[Done]:
         """Yield what becomes of each window, in their order."""
         worker = Worker(job, away=False)
-        for window in windows:
-            yield worker.run(window)
+        yield from worker.run(windows)

@@ -79,4 +79,4 @@ def _end_with_parent() -> None:
 def _evaluate(batch: Sequence[Window]) -> list[Done]:
     if _worker is None:
         raise RuntimeError("the worker process was not prepared")
-    return [_worker.run(window) for window in batch]
+    return list(_worker.run(batch))

@@ -22,8 +22,10 @@ from .places import Place
 
 __all__ = ["Done", "Executor", "Job", "Worker", "batches"]
 
-# Windows a task: enough to share decoded blocks, and a result that is not long in coming.
-LARGEST_BATCH = 8
+# Windows a task: enough to share the blocks of files, and a result that is not long in coming.
+LARGEST_BATCH = 32
+# Tasks a worker at least, so that all end at about the same time.
+_TASKS_A_WORKER = 4
 
 _LONGEST_TRACEBACK = 8000
 _MOST_RECORDS = 500
@@ -126,7 +128,15 @@ class Worker:
             output = replace(output, out_dir=self._place.folder)
         self._output = output
 
-    def run(self, window: Window) -> Done:
+    def run(self, windows: Sequence[Window]) -> Iterator[Done]:
+        """Yield what becomes of each window, in order; neighbours are read together."""
+        ready = 0
+        for position, window in enumerate(windows):
+            if position == ready:
+                ready += self._evaluation.read_ahead(windows[position:])
+            yield self._one(window)
+
+    def _one(self, window: Window) -> Done:
         """Return what becomes of a window; errors of the graph and of UDFs stand in it."""
         self._records.clear()
         try:
@@ -186,9 +196,9 @@ def _catch_records(note: Callable[[str, str], None]) -> None:
 
 def batches(windows: Sequence[Window], workers: int) -> Iterator[list[Window]]:
     """Put windows that share file blocks into one task, as long as there is work for all."""
-    most = min(LARGEST_BATCH, -(-len(windows) // (2 * workers)))
-    for near, group in groupby(windows, key=lambda w: w.near):
+    most = max(1, min(LARGEST_BATCH, len(windows) // (_TASKS_A_WORKER * workers)))
+    for near, group in groupby(windows, key=lambda w: w.near is not None):
         members = list(group)
-        size = 1 if near is None else most
+        size = most if near else 1
         for start in range(0, len(members), size):
             yield members[start : start + size]
