@@ -9,6 +9,7 @@ an adapter on the connection's session, which is how requests is meant to be ext
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,18 +20,18 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import requests
+from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from openeo_gfmap.manager import _log
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED
 from openeo_gfmap.manager.options import ManagerOptions
 
-__all__ = ["AccessRefused", "Heard", "asked_to_wait", "attend", "managed", "retry_after"]
+__all__ = ["AccessRefused", "Heard", "asked_to_wait", "attend", "gist", "managed", "retry_after"]
 
 _LONGEST_WAIT: Final = 3600.0  # s; a Retry-After of more is a mistake, or a matter of people
-_RENEWAL_REST: Final = 30.0  # s after a renewal that failed, before the next
+_RENEWAL_REST: Final = 30.0  # s after a renewal that failed, before the next; at most
 _CONNECTIONS: Final = 64  # kept open to one host; more than there are threads
 #: What openEO, and the back-ends in use, call a token that no longer holds.
 _TOKEN_CODES: Final = frozenset({"TokenInvalid", "TokenExpired", "AuthenticationRequired"})
@@ -89,7 +90,7 @@ def attend(
     renew : callable, optional
         Gives a new connection, whose token is taken over, when the client cannot renew the old one.
     """
-    token = _Token(connection, renew)
+    token = _Token(connection, renew, min(_RENEWAL_REST, options.longest_wait))
     for prefix in ("https://", "http://"):
         inner = connection.session.get_adapter(prefix)
         if not isinstance(inner, _ManagedAdapter):
@@ -99,11 +100,13 @@ def attend(
 class _Token:
     """The connection's access token, renewed by one thread for all."""
 
-    def __init__(self, connection: Connection, renew: Callable[[], Connection] | None):
+    def __init__(self, connection: Connection, renew: Callable[[], Connection] | None, rest: float):
         self._connection = connection
         self._renew = renew
+        self._rest = rest
         self._lock = threading.Lock()
         self._rests_until = 0.0
+        self.failure = ""  # what the last renewal came to, for the message
 
     def renewed(self, request: requests.PreparedRequest) -> bool:
         """Give a request a token that is newer than the one it was refused with, if there is."""
@@ -113,7 +116,7 @@ class _Token:
                 self._obtain()
             newer = self._put(request) != refused
             if not newer:
-                self._rests_until = time.monotonic() + _RENEWAL_REST
+                self._rests_until = time.monotonic() + self._rest
             return newer
 
     def _put(self, request: requests.PreparedRequest) -> str | None:
@@ -127,7 +130,7 @@ class _Token:
         try:
             self._connection.auth = self._renew().auth
         except RAISED as error:
-            _log.warning("Logging in anew failed: %s", one_line(error))
+            self.failure = f" Logging in anew failed: {one_line(error)}."
 
 
 class _ManagedAdapter(BaseAdapter):
@@ -157,11 +160,14 @@ class _ManagedAdapter(BaseAdapter):
         if _token_refused(response):
             raise AccessRefused(
                 f"{request.url} refuses the access token, and there is none that it takes: "
-                f"{response.text[:200]!r}. Log in anew.",
+                f"{gist(response)}.{self._token.failure} Log in anew.",
                 request=request,
                 response=response,
             )
         heard.retry_after = retry_after(response.headers)
+        if response.status_code >= 500 and _error_of(response) is None:
+            # The client would log all of the page, each time, as a warning.
+            raise OpenEoApiPlainError(message=gist(response), http_status_code=response.status_code)
         return response
 
     def _timeout(self, request: requests.PreparedRequest) -> tuple[float, float]:
@@ -181,10 +187,27 @@ def _token_refused(response: requests.Response) -> bool:
         return False
     if response.status_code == 401:
         return True
+    error = _error_of(response)
+    return error is not None and error["code"] in _TOKEN_CODES
+
+
+def _error_of(response: requests.Response) -> Mapping[str, Any] | None:
+    """Return the error as openEO writes them; None when the answer is none."""
     try:
-        return response.json().get("code") in _TOKEN_CODES
-    except (ValueError, AttributeError):
-        return False
+        error = response.json()
+    except ValueError:
+        return None
+    return error if isinstance(error, dict) and isinstance(error.get("code"), str) else None
+
+
+def gist(response: requests.Response) -> str:
+    """Return what an error answer says, in few words: a page only has its title."""
+    error = _error_of(response)
+    if error is not None:
+        return f"{error['code']}: {error.get('message')}"
+    title = re.search(r"<title>(.*?)</title>", response.text, re.IGNORECASE | re.DOTALL)
+    words = title[1] if title else re.sub(r"<[^>]*>", " ", response.text)
+    return " ".join(words.split())[:200] or str(response.reason)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -228,8 +228,16 @@ def _told(missing: list[str], arrived: int) -> str | None:
 
 
 def _results(job: BatchJob) -> Mapping[str, Any]:
-    """Return the job's results; files that only its items name are among the assets, too."""
+    """Return the job's results; files that only its items name are among the assets, too.
+
+    Raises
+    ------
+    ValueError
+        When the answer is no description of results, which is not the same as no results.
+    """
     document = job.get_results().get_metadata()
+    if not isinstance(document, Mapping) or not document.keys() & {"assets", "links"}:
+        raise ValueError(f"the results of job {job.job_id} are {str(document)[:100]!r}")
     if document.get("assets"):
         return dict(document)
     assets: dict[str, Any] = {}

@@ -77,10 +77,16 @@ def place(root: Path, path: str | Path) -> Path:
     Raises
     ------
     ResultIncomplete
-        When it does not, or is the folder itself.
+        When it does not, is the folder itself, or is no path at all.
     """
     root = root.resolve()
-    target = (root / path).resolve()
+    try:
+        target = (root / path).resolve()
+        target.exists()  # says no to names that are too long
+    except (OSError, ValueError) as error:
+        raise ResultIncomplete(
+            f"output_path_generator gave {str(path)[:200]!r}, which cannot be a path here: {error}"
+        ) from error
     if not target.is_relative_to(root) or target == root:
         raise ResultIncomplete(
             f"output_path_generator gave {str(path)!r}, which is outside the output folder {root}; "
@@ -235,7 +241,12 @@ def _receive(connection: Connection, href: str, part: Path) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with connection.get(href, stream=True, headers=headers) as response:
+    # Errors are told here: the client would log the page that a store of files sends with each.
+    with connection.get(href, stream=True, headers=headers, check_error=False) as response:
+        if response.status_code >= 400:
+            raise OpenEoApiPlainError(
+                message=access.gist(response), http_status_code=response.status_code
+            )
         resumed = response.status_code == 206 and _begins_at(response, have)
         with part.open("ab" if resumed else "wb") as file:
             begun = file.tell()

@@ -383,7 +383,7 @@ class Worker:
             # The back-end has just said where the files are: it is not the one that is away.
             if task.tries >= self._options.download_attempts:
                 return life.FetchFailed(str(error), ErrorKind.RESULTS)
-            _log.warning("Job %s: %s. Trying again.", job.job_id, error)
+            _log.debug("Job %s: %s. Trying again.", job.job_id, error)
             return life.Unreachable(str(error), outage=False)
         if is_gone(error):
             message = f"the results are no longer there: {one_line(error)}"
