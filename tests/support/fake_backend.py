@@ -117,6 +117,8 @@ class FakeBackend:
         Requests need a token that was given out and not taken back.
     tokens_given
         How many tokens were given out.
+    resumed
+        How many downloads were asked for from somewhere in the middle.
     """
 
     def __init__(self) -> None:
@@ -133,6 +135,7 @@ class FakeBackend:
         self.public_url = ""
         self.guarded = False
         self.tokens_given = 0
+        self.resumed = 0
         self._tokens: set[str] = set()
         self.port = 0  # who still talks to a server on another one is cut off
         self.lock = threading.Lock()
@@ -408,6 +411,10 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         if wanted.startswith("bytes="):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(body):
+                return self._error(416, "RangeNotSatisfiable")
+            with self.state.lock:
+                self.state.resumed += 1
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         else:

@@ -1,0 +1,212 @@
+"""Result files that do not arrive as they should: no bad one in place, others undisturbed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from faults.proxy import (
+    BAD_GATEWAY,
+    EMPTY,
+    HTML_PAGE,
+    UNAVAILABLE,
+    Answer,
+    Chunked,
+    Cut,
+    Fault,
+    Half,
+    Hang,
+    Longer,
+    NoLength,
+    Reset,
+    What,
+    WrongBytes,
+)
+from faults.world import QUICK, World
+from support.manager_run import output_path
+from support.patches import patch_bytes
+
+FILES = "GET /files/.*"
+BROKEN = [
+    Cut(), Cut(reset=False), Cut(0.0), NoLength(), NoLength(0.0), Chunked(), Chunked(hang=True),
+    Half(), Longer(), EMPTY, HTML_PAGE, WrongBytes(), Reset(), Hang(), BAD_GATEWAY,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("checksums", [True, False], ids=["with checksums", "without"])
+@pytest.mark.parametrize("what", BROKEN, ids=str)
+def test_a_file_that_comes_broken_is_fetched_again(
+    world: World, what: What, checksums: bool
+) -> None:
+    """Each file of two jobs comes broken once, those of the others are whole."""
+    world.jobs = 4
+    world.backend.default.with_checksums = checksums
+    world.fail(Fault("GET /files/j-000[12]/.*", what, 1, done=True))
+    if what == WrongBytes() and not checksums:
+        # Bytes that differ are seen by the header here; in the middle of a file, by nobody.
+        assert world.files["openEO_0.nc"][:4] == b"\x89HDF"
+    assert world.run() == {"finished": world.jobs}
+    assert world.proxy.harmed(what) == 4
+    world.check(warnings=1)
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(world: World) -> None:
+    world.jobs = 1
+    large = {f"openEO_{n}.nc": patch_bytes(world.folder, seed=n, size=200) for n in range(2)}
+    world.backend.default.assets = world.files = large
+    world.fail(Fault(FILES, Cut(0.9, reset=False), 2))
+    assert world.run() == {"finished": 1}
+    assert world.proxy.asked(FILES) == 6
+    assert world.backend.resumed == 4  # each file twice
+    world.check(warnings=0)
+
+
+@pytest.mark.parametrize(
+    "what", [WrongBytes(), HTML_PAGE, Answer(404, b'{"code": "NotFound", "message": "gone"}'),
+             Answer(403, b"<Error>Expired</Error>"), Answer(400, b"no"), Cut(), EMPTY],
+    ids=["bytes", "html", "404", "403", "400", "cut", "empty"],
+)  # fmt: skip
+def test_an_asset_that_never_comes_is_missing_and_all_else_goes_on(
+    world: World, what: What
+) -> None:
+    world.settings["options"] = replace(QUICK, download_attempts=2)
+    world.fail(Fault("GET /files/j-0001/openEO_1.nc", what, None))
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    row = int(world.rows().index[world.rows().status == "error"][0])
+    world.check(
+        {row: ("error", "1 of 2 files are missing: openEO_1.nc")},
+        missing={row: ["patch_1.nc"]},
+        warnings=1,
+    )
+
+
+def test_a_store_of_files_that_is_away_costs_no_job(world: World) -> None:
+    """The job is done and paid for; what has arrived is not fetched twice."""
+    world.jobs = 2
+    world.settings["options"] = replace(QUICK, download_attempts=2)
+    world.fail(Fault("GET /files/[^/]+/openEO_1.nc", UNAVAILABLE, 5))
+    assert world.run() == {"finished": world.jobs}
+    assert world.proxy.asked("GET /files/[^/]+/openEO_0.nc") == world.jobs
+    world.check()
+
+
+@pytest.mark.parametrize("status", [403, 410])
+def test_an_expired_address_is_asked_for_again(world: World, status: int) -> None:
+    """Every file's address has expired once when it is asked for."""
+    world.fail(Fault(FILES, Answer(status, b"<Error>Request has expired</Error>"), 1))
+    assert world.run() == {"finished": world.jobs}
+    assert world.proxy.harmed() == 2 * world.jobs
+    assert world.proxy.asked("GET /jobs/[^/]+/results") == 3 * world.jobs
+    world.check(warnings=0)
+
+
+# ------------------------------------------------------------------------- results that cannot be
+
+
+@pytest.mark.parametrize(
+    ("files", "keys", "reason"),
+    [
+        ([], {}, "finished without any file"),
+        (["../../evil.nc"], {}, None),
+        (["/etc/evil.nc"], {}, None),
+        (["x" * 3000 + ".nc"], {}, None),
+        (["a/b\\c:d*e?.nc", "a_b_c_d_e_.nc"], {}, None),
+        (["openEO_0.NC", "OPENEO_0.nc"], {}, None),
+        (["é" * 200 + "\n\t.nc"], {}, None),
+    ],
+    ids=["none", "dots", "absolute", "long", "unsafe", "case", "unicode"],
+)
+def test_names_of_assets_lead_nowhere(
+    world: World, files: list[str], keys: dict[str, str], reason: str | None
+) -> None:
+    """Whatever they are called, the files go where the user's function says, or nowhere."""
+    (content, *_) = world.files.values()
+    world.script(1, assets=dict.fromkeys(files, content))
+    counts = world.run()
+    if reason is not None:
+        world.check({1: ("error", reason)}, warnings=1)
+        return
+    assert counts == {"finished": world.jobs}
+    found = sorted(path.name for path in (world.out / "job_1").iterdir())
+    assert found == [f"patch_{n}.nc" for n in range(len(files))]
+    outside = [p for p in world.folder.iterdir() if not p.name.startswith(("tracker", "out"))]
+    assert not outside and not Path("/etc/evil.nc").exists()
+    assert not world.warnings()
+
+
+def test_one_name_twice_is_one_file_each(world: World) -> None:
+    """Two assets whose safe names are the same do not overwrite one another."""
+    first, second = world.files.values()
+    world.script(0, assets={"a?.nc": first, "a*.nc": second})
+    assert world.run() == {"finished": world.jobs}
+    assert {p.read_bytes() for p in (world.out / "job_0").iterdir()} == {first, second}
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (lambda root_folder, geometry_index, row: root_folder / "same.nc", "for two files"),
+        (lambda root_folder, geometry_index, row: "../out.nc", "outside the output folder"),
+        (lambda root_folder, geometry_index, row: "/etc/out.nc", "outside the output folder"),
+        (lambda root_folder, geometry_index, row: root_folder, "outside the output folder"),
+        (lambda root_folder, geometry_index, row: None, "output_path_generator"),
+        (lambda root_folder, geometry_index, row: "a/" * 3000 + "b", ""),
+        (lambda root_folder, geometry_index, row: "tracker\0.csv", ""),
+        (lambda root_folder, geometry_index, row: "stac/collection.json", "for two files"),
+        (lambda root_folder, geometry_index, row: row["no such"], "no such"),
+    ],
+    ids=["same", "outside", "absolute", "root", "none", "long", "null byte", "stac", "raises"],
+)
+def test_paths_that_cannot_be_are_an_error_of_their_job(
+    world: World, path: Any, reason: str
+) -> None:
+    def generate(root_folder: Path, tmp_path: Path, geometry_index: int, row: pd.Series) -> Any:
+        if row.name == 1:
+            return path(root_folder, geometry_index, row)
+        return output_path(root_folder, tmp_path, geometry_index, row)
+
+    world.settings["output_path_generator"] = generate
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    world.check({1: ("error", reason)}, warnings=0)
+
+
+def test_two_jobs_that_want_one_path_do_not_get_it_both(world: World) -> None:
+    def generate(root_folder: Path, geometry_index: int, row: pd.Series) -> Path:
+        return (
+            root_folder / f"job_{0 if row.name == 1 else row.name}" / f"patch_{geometry_index}.nc"
+        )
+
+    world.settings["output_path_generator"] = generate
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    failed = int(world.rows().index[world.rows().status == "error"][0])
+    assert failed in (0, 1)
+    assert "has its result" in world.messages()[failed]
+    assert {path.name for path in world.out.glob("job_*")} == {"job_0", "job_2", "job_3", "job_4"}
+    again = world.run()
+    assert again == {"error": 1, "finished": world.jobs - 1}
+
+
+def test_items_have_ids_of_their_own(world: World) -> None:
+    """Files have the same names in each job, and the back-end the same item ids."""
+    assert world.run() == {"finished": world.jobs}
+    ids = [item["id"] for item in world.items()]
+    assert len(set(ids)) == 2 * world.jobs
+    world.run()
+    assert [item["id"] for item in world.items()] == ids
+
+
+def test_ids_that_an_action_makes_equal_are_told_apart(world: World) -> None:
+    def act(items: list[Any], row: pd.Series) -> list[Any]:
+        for item in items:
+            item.id = "sample"
+        return items
+
+    assert world.run(post_job_action=act) == {"finished": world.jobs}
+    ids = [item["id"] for item in world.items()]
+    assert len(set(ids)) == 2 * world.jobs
+    world.run(post_job_action=act)
+    assert [item["id"] for item in world.items()] == ids

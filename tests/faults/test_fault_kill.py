@@ -1,0 +1,142 @@
+"""Killed at any moment, and the same again: nothing lost, nothing twice, nothing broken."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from faults.nursery import Nursery
+from support.fake_backend import FakeBackend, Script, fake_backend
+from support.manager_run import table
+from support.patches import patch_bytes
+
+JOBS = 6
+KILLS = 11  # in each of the lives below, which makes more than a hundred
+LIVES = 10
+# The largest n that a whole run reaches, about: moments are chosen up to it.
+MOST = {"event": 260, "statement": 260, "size": 40_000, "seconds": 0.8}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("patches")
+    return {f"openEO_{n}.nc": patch_bytes(folder, seed=n, size=20 + 10 * n) for n in range(2)}
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    made = Nursery(tmp_path_factory.mktemp("nursery") / "log.txt")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backend(files: dict[str, bytes]) -> Iterator[FakeBackend]:
+    with fake_backend() as running:
+        running.default = Script(states=("running", "finished"), assets=files)
+        running.page = 50
+        yield running
+
+
+def catalogue(folder: Path) -> dict[str, Any]:
+    """Return all documents of the collection, without the times when they were made."""
+    stac = folder / "out" / "stac"
+    return {
+        path.relative_to(stac).as_posix(): _timeless(json.loads(path.read_text()))
+        for path in stac.rglob("*")
+        if path.is_file()
+    }
+
+
+def _timeless(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {k: _timeless(v) for k, v in document.items() if k not in ("created", "updated")}
+    return [_timeless(each) for each in document] if isinstance(document, list) else document
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return all result files."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in (folder / "out").glob("job_*/*")
+    }
+
+
+def check_store(folder: Path) -> None:
+    path = folder / "tracker.csv.sqlite"
+    if path.exists():
+        with closing(sqlite3.connect(path)) as store:
+            assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    csv = folder / "tracker.csv"
+    if csv.exists():
+        found = pd.read_csv(csv)
+        assert list(found.geometry) == list(table(JOBS).geometry)
+
+
+@pytest.mark.parametrize("life", range(LIVES))
+def test_killed_again_and_again(
+    tmp_path: Path,
+    backend: FakeBackend,
+    nursery: Nursery,
+    files: dict[str, bytes],
+    undisturbed: dict[bool, tuple[dict[str, Any], dict[str, bytes]]],
+    life: int,
+) -> None:
+    rewrite = bool(life % 2)
+    chance = random.Random(life)
+    order = {"folder": str(tmp_path), "url": backend.url, "jobs": JOBS, "rewrite": rewrite}
+    documents, whole = undisturbed[rewrite]
+    killed, done = 0, False
+    for _ in range(5 * KILLS):
+        place = "event" if done else chance.choice(tuple(MOST))
+        # Early moments are likelier: what a run begins with is done in each.
+        most = 60 if done else MOST[place]
+        n = most * chance.random() ** 2
+        status = nursery.run(place, n if place == "seconds" else 1 + int(n), **order)
+        assert status <= 0, nursery.log.read_text()
+        killed, done = killed + (status < 0), done or status == 0
+        check_store(tmp_path)
+        for name, content in tree(tmp_path).items():
+            # A file that the action rewrites in place may be half rewritten, no other.
+            assert rewrite or "label" in name or content == whole[name], name
+        if killed == KILLS:
+            break
+    assert killed == KILLS
+    assert nursery.run(**order) == 0, nursery.log.read_text()
+    assert backend.created() == backend.started() == {f"job {row}": 1 for row in range(JOBS)}
+    assert set(backend.graphs().values()) == {1}
+    rows = pd.read_csv(tmp_path / "tracker.csv")
+    assert list(rows.status) == ["finished"] * JOBS
+    assert list(rows.title) == list(table(JOBS).title) and rows.id.is_unique
+    assert tree(tmp_path) == whole
+    assert catalogue(tmp_path) == documents
+    check_store(tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and "out" not in path.parts}
+    assert left <= {"tracker.csv", "tracker.csv.sqlite", "tracker.csv.lock"}
+    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not (tmp_path / "out" / ".downloads").exists()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, nursery: Nursery, files: dict[str, bytes]
+) -> dict[bool, tuple[dict[str, Any], dict[str, bytes]]]:
+    """Return catalogue and files of a run that nobody kills."""
+    found = {}
+    for rewrite in (False, True):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        with fake_backend() as backend:
+            backend.default = Script(states=("running", "finished"), assets=files)
+            status = nursery.run(folder=str(folder), url=backend.url, jobs=JOBS, rewrite=rewrite)
+        assert status == 0, nursery.log.read_text()
+        found[rewrite] = catalogue(folder), tree(folder)
+        assert len(found[rewrite][1]) == 2 * len(files) * JOBS
+    return found
