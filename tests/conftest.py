@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+from support.shared import SHARED_DATA
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("gfmap", deadline=None)
+settings.load_profile("gfmap")
 
 
 @pytest.fixture(scope="session")

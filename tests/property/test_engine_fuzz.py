@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import SHARED_DATA
 from openeo_gfmap.local.documents import check_process
 from openeo_gfmap.local.engine import validate
 from openeo_gfmap.local.engine.inlining import Definition, inline
@@ -21,6 +20,7 @@ from support.fake_source import FakeCatalog
 from support.graphs import MONTH, Graph, box_geojson, load, on_data, utm_box
 from support.official_cases import Case, callbacks_of_today, read_cases
 from support.reference_graph import reference_graph
+from support.shared import SHARED_DATA
 
 CATALOG = FakeCatalog()
 

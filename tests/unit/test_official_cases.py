@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from conftest import SHARED_DATA
 from support.official_cases import Case, holds, read_cases, read_json5, same
 from support.official_errata import DEVIATIONS, ERRATA
+from support.shared import SHARED_DATA
 
 FOLDER = SHARED_DATA / "openeo_processes"
 CASES = read_cases(FOLDER) if FOLDER.is_dir() else []
