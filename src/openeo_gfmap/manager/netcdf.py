@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from openeo_gfmap.stac.items import CubeFile, Variable
 # h5py and pyproj are imported where they are used: the package's import stays light.
 if TYPE_CHECKING:
     import h5py
+    from pyproj import Transformer
 
 __all__ = ["describe"]
 
@@ -41,31 +44,28 @@ def describe(path: Path) -> CubeFile | None:
 
 
 def _describe(file: h5py.File) -> CubeFile | None:
-    from pyproj import CRS  # noqa: PLC0415
-    from pyproj.exceptions import CRSError  # noqa: PLC0415
-
-    x_name, y_name, t_name = (next((n for n in names if n in file), None) for names in (_X, _Y, _T))
-    wkt = _wkt(file)
+    members = dict(file.items())  # opened once: that is what takes the time
+    x_name, y_name, t_name = (
+        next((name for name in names if name in members), None) for names in (_X, _Y, _T)
+    )
+    wkt = _wkt(members)
     if x_name is None or y_name is None or wkt is None:
         return None
-    x, y = file[x_name][...], file[y_name][...]
-    if x.size < 1 or y.size < 1:
-        return None
-    try:
-        crs = CRS.from_wkt(wkt)
-    except CRSError:
+    x, y = members[x_name][...], members[y_name][...]
+    crs = _crs(wkt)
+    if x.size < 1 or y.size < 1 or crs is None:
         return None
     dimensions = (t_name, y_name, x_name)
     x_axis, y_axis = _axis(x, default=1.0), _axis(y, default=-1.0)
-    bbox, geometry = _place(crs, x_axis, y_axis)
+    bbox, geometry = _place(crs.to_wgs84, x_axis, y_axis)
     return CubeFile(
-        variables=tuple(_variables(file, dimensions)),
-        epsg=_epsg(crs, wkt),
+        variables=tuple(_variables(members, dimensions)),
+        epsg=crs.epsg,
         wkt=wkt,
         x=x_axis,
         y=y_axis,
         shape=(y.size, x.size),
-        times=_times(file[t_name]) if t_name is not None else (),
+        times=_times(members[t_name]) if t_name is not None else (),
         dimensions=dimensions,
         bbox=bbox,
         geometry=geometry,
@@ -78,19 +78,39 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _wkt(file: h5py.File) -> str | None:
+def _wkt(members: Mapping[str, Any]) -> str | None:
     """Return the CRS of the grid mapping, under either of the two names in use."""
-    for variable in file.values():
+    for variable in members.values():
         for name in ("crs_wkt", "spatial_ref"):
             if name in variable.attrs:
                 return _text(variable.attrs[name])
     return None
 
 
-def _epsg(crs: Any, wkt: str) -> int | None:
-    """Return the EPSG code; some back-ends write WKT whose axes pyproj takes for another CRS's."""
+@dataclass(frozen=True)
+class _Crs:
+    epsg: int | None
+    to_wgs84: Transformer
+
+
+@lru_cache(maxsize=128)
+def _crs(wkt: str) -> _Crs | None:
+    """Return what is needed of a CRS; None for text that is none.
+
+    Files are many, their zones few, and both parts of it take longer than to read the file.
+    pyproj's objects may be used in several threads.
+    """
+    from pyproj import CRS, Transformer  # noqa: PLC0415
+    from pyproj.exceptions import CRSError  # noqa: PLC0415
+
+    try:
+        crs = CRS.from_wkt(wkt)
+    except CRSError:
+        return None
+    # Some back-ends write WKT whose axes pyproj takes for another CRS's.
     own = re.search(r'(?:AUTHORITY|ID)\["EPSG", *"?(\d+)"?\] *\]\s*$', wkt)
-    return crs.to_epsg() or (int(own[1]) if own else None)
+    epsg = crs.to_epsg() or (int(own[1]) if own else None)
+    return _Crs(epsg, Transformer.from_crs(crs, 4326, always_xy=True))
 
 
 def _axis(centres: np.ndarray[Any, Any], default: float) -> tuple[float, float, float]:
@@ -99,9 +119,11 @@ def _axis(centres: np.ndarray[Any, Any], default: float) -> tuple[float, float, 
     return first, last, step
 
 
-def _variables(file: h5py.File, dimensions: tuple[str | None, str, str]) -> list[Variable]:
+def _variables(
+    members: Mapping[str, Any], dimensions: tuple[str | None, str, str]
+) -> list[Variable]:
     found = []
-    for name, variable in file.items():
+    for name, variable in members.items():
         if name in dimensions or not hasattr(variable, "shape") or len(variable.shape) < 2:
             continue
         names = tuple(dimensions[-len(variable.shape) :])
@@ -147,14 +169,11 @@ def _times(variable: h5py.Dataset) -> tuple[str, ...]:
 
 
 def _place(
-    crs: Any, x: tuple[float, float, float], y: tuple[float, float, float]
+    to_wgs84: Transformer, x: tuple[float, float, float], y: tuple[float, float, float]
 ) -> tuple[tuple[float, float, float, float], dict[str, Any]]:
     """Return WGS84 bounds and outline of the outer cell edges."""
-    from pyproj import Transformer  # noqa: PLC0415
-
     west, east = (min(x[:2]) - abs(x[2]) / 2, max(x[:2]) + abs(x[2]) / 2)
     south, north = (min(y[:2]) - abs(y[2]) / 2, max(y[:2]) + abs(y[2]) / 2)
-    to_wgs84 = Transformer.from_crs(crs, 4326, always_xy=True)
     corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
     ring = [[round(float(v), 8) for v in to_wgs84.transform(*corner)] for corner in corners]
     # The edges of a UTM square are curved in degrees: the bounds take points along them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PostProcessor"]
 
+_SHA256 = "1220"  # how a multihash of it begins
 _NOT_KEPT = frozenset({"self", "root", "parent", "collection"})
 
 
@@ -70,10 +72,11 @@ class PostProcessor:
         Exception
             What the action raises.
         """
+        if self.action is None:
+            return tuple(map(_as_downloaded, files))
         items = [pystac.Item.from_dict(self._absolute(file.item)) for file in files]
-        if self.action is not None:
-            with self.files_lock:
-                items = within(self.seconds, self.action, items, row)
+        with self.files_lock:
+            items = within(self.seconds, self.action, items, row)
         return tuple(self._catalogued(item) for item in items)
 
     def _absolute(self, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,13 +94,10 @@ class PostProcessor:
         the action left them.
         """
         document = item.to_dict(include_self_link=False, transform_hrefs=False)
-        document["links"] = [link for link in document["links"] if link["rel"] not in _NOT_KEPT]
         assets = {}
         for key, asset in document["assets"].items():
             assets[key] = {**asset, **self._file_fields(item.id, key, str(asset["href"]))}
-        version = {"openeo-gfmap": metadata.version("openeo-gfmap")}
-        properties = {"processing:software": version, **document["properties"]}
-        return stac_items.modern_item({**document, "assets": assets, "properties": properties})
+        return _kept(document, assets)
 
     def _file_fields(self, item_id: str, key: str, href: str) -> dict[str, Any]:
         if "://" in href:
@@ -112,3 +112,27 @@ class PostProcessor:
             "file:size": path.stat().st_size,
             "file:checksum": results.multihash_of(path),
         }
+
+
+def _as_downloaded(file: SavedFile) -> dict[str, Any]:
+    """Return the item of a file that nobody has touched, as the store keeps it."""
+    fields = {"file:size": file.size, "file:checksum": _SHA256 + file.checksum}
+    assets = {
+        key: {**asset, **fields} if asset["href"] == file.path else dict(asset)
+        for key, asset in file.item["assets"].items()
+    }
+    return _kept(file.item, assets)
+
+
+def _kept(document: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, Any]:
+    links = [link for link in document["links"] if link["rel"] not in _NOT_KEPT]
+    properties = {"processing:software": _software(), **document["properties"]}
+    return stac_items.modern_item(
+        {**document, "links": links, "assets": assets, "properties": properties}
+    )
+
+
+@cache
+def _software() -> dict[str, str]:
+    """Return what makes the items; to look the version up takes as long as all else does."""
+    return {"openeo-gfmap": metadata.version("openeo-gfmap")}
