@@ -141,10 +141,27 @@ def test_three_failures_in_a_row_pause_and_one_probe_at_a_time_is_due() -> None:
     assert health.paused and due is not None and 1.5 <= due <= 2
     health.probe()
     assert health.next_probe is None
-    health.failed("no", due)
+    health.failed("no", due)  # asked before; the probe is still under way
+    assert health.next_probe is None
+    health.probe_failed("no", due)
     assert health.next_probe is not None and health.next_probe > due
     health.probe()
     assert health.answered(9, 8) and not health.paused and health.next_probe is None
+
+
+def test_many_requests_that_fail_at_once_do_not_put_off_the_probes() -> None:
+    health, now = Health("there", Backoff(1.0, 300.0, Random(0))), 0.0
+    for _ in range(50):  # under way when it went down
+        health.failed("no", now)
+    for expected in (1, 2, 4, 8):
+        assert health.next_probe is not None
+        assert expected / 2 <= health.next_probe - now <= expected
+        now = health.next_probe
+        health.probe()
+        health.probe_failed("no", now)
+    away = Health("elsewhere", Backoff(1.0, 300.0, Random(0)))
+    away.away("no", 0)
+    assert away.reason == "no" and away.next_probe is not None and away.next_probe <= 2
 
 
 def test_what_was_asked_before_the_pause_does_not_end_it() -> None:
@@ -167,7 +184,7 @@ def test_an_outage_of_a_day_is_told_once_and_probed_rarely(
             assert health.next_probe is not None and health.next_probe > now
             now, probes = health.next_probe, probes + 1
             health.probe()
-            health.failed("connection refused", now)
+            health.probe_failed("connection refused", now)
         assert health.reason == "connection refused"
         health.probe()
         assert health.answered(now, now)
@@ -184,12 +201,14 @@ def test_glitches_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
         for _ in range(10_000):
             now += 0.01
+            fails = health.failed
             if health.paused:
                 assert health.next_probe is not None
                 now = max(now, health.next_probe)
                 health.probe()
+                fails = health.probe_failed
             if random.random() < 0.3:
-                health.failed("502", now)
+                fails("502", now)
             else:
                 health.answered(now, now)
     assert len(caplog.records) <= 8

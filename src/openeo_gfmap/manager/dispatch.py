@@ -132,8 +132,11 @@ class Dispatcher:
         """
         errand = outcome.errand
         site = self._sites[errand.backend]
-        if outcome.failure is not None:
+        if outcome.failure is not None and errand.tasks:
             self._failed(site, outcome.failure)
+        elif outcome.failure is not None:
+            why = outcome.failure
+            site.health.probe_failed(why.message, self._clock(), why.retry_after)
         elif not errand.tasks:
             self._answered(site, errand.begun)
         if outcome.pages:

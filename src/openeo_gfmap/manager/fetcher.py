@@ -106,7 +106,8 @@ class Fetcher:
         results.Unavailable
             When a file cannot be had now.
         """
-        staging = self.output_dir / ".downloads" / results.safe_name(job.job_id)
+        # With the row: two back-ends may call their jobs the same.
+        staging = self.output_dir / ".downloads" / results.safe_name(f"{job.job_id}_{row}")
         staging.mkdir(parents=True, exist_ok=True)
         try:
             document = _results(job)

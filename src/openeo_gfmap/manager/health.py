@@ -40,6 +40,7 @@ class Health:
         self._paused_at: float | None = None
         self._probe_at = 0.0
         self._probing = False
+        self._probes = 0  # that failed, in this pause
 
     @property
     def paused(self) -> bool:
@@ -52,33 +53,44 @@ class Health:
         return self._probe_at if self.paused and not self._probing else None
 
     def away(self, message: str, now: float) -> None:
-        """Note that it did not answer from the start: for long enough to be told."""
-        self._failures, self._paused_at, self._probing = _TOLD_AFTER - 1, now, True
-        self.failed(message, now)
-
-    def probe(self) -> None:
-        """Note that it is being asked."""
-        self._probing = True
+        """Note that it did not answer from the start."""
+        self._pause(now, None)
+        self._tell(message)
 
     def failed(self, message: str, now: float, retry_after: float | None = None) -> None:
-        """Note a request, or the probe, that was not answered properly."""
+        """Note a request that was not answered properly."""
         self._failures += 1
-        probed = self._probing
+        if self.reason:
+            self.reason = message
         if self._paused_at is None and self._failures >= _PAUSED_AFTER:
-            self._paused_at, self._probe_at = now, now + self._backoff.wait(1, retry_after)
             _log.debug("%s: %d failures in a row; probing.", self._name, self._failures)
-        elif self._probing:
-            self._probing = False
-            tries = self._failures - _PAUSED_AFTER + 1
-            self._probe_at = now + self._backoff.wait(tries, retry_after)
-        if self.paused and self.reason:
+            self._pause(now, retry_after)
+
+    def _pause(self, now: float, retry_after: float | None) -> None:
+        self._paused_at, self._probes = now, 0
+        self._probe_at = now + self._backoff.wait(1, retry_after)
+
+    def _tell(self, message: str) -> None:
+        self.reason = message
+        _log.warning(
+            "%s does not answer: %s. Its jobs wait; trying again until it does.",
+            self._name, message,
+        )  # fmt: skip
+
+    def probe(self) -> None:
+        """Note that it is being asked whether it answers."""
+        self._probing = True
+
+    def probe_failed(self, message: str, now: float, retry_after: float | None = None) -> None:
+        """Note that it does not."""
+        self._failures += 1
+        self._probes += 1
+        self._probing = False
+        self._probe_at = now + self._backoff.wait(self._probes + 1, retry_after)
+        if self.reason:
             self.reason = message
-        elif probed and self._failures >= _TOLD_AFTER:
-            self.reason = message
-            _log.warning(
-                "%s does not answer: %s. Its jobs wait; trying again until it does.",
-                self._name, message,
-            )  # fmt: skip
+        elif self._failures >= _TOLD_AFTER:
+            self._tell(message)
 
     def answered(self, now: float, asked: float) -> bool:
         """Note a proper answer to what was asked at a moment; return whether the pause is over.

@@ -288,7 +288,7 @@ class Loop:
             action,
             store.record(job.row),
             files=store.files(job.row) if isinstance(action, life.Process) else (),
-            known_ids=self._register.ids,
+            known_ids=self._register.ids[str(job.backend)],
             tries=self._desk.tries(job.row),
             waited=self._desk.waited(job.row),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,7 @@ class Register:
     book
         What the jobs have cost.
     ids
-        Those of all jobs that were made, also of past ones.
+        Those of all jobs that were made on each back-end, also of past ones.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Register:
         self.counts: Counter[JobStatus] = Counter()
         self.samples = store.count_items()
         self.book = CostBook(limit=options.max_costs)
-        self.ids: set[str] = set()
+        self.ids: defaultdict[str, set[str]] = defaultdict(set)
         for past in store.past_jobs():
             self.book.add_past(past)
-            self.ids.update([past.id] if past.id else [])
+            self._know(past)
         if _RECIPE in store.columns():
             for row, record in enumerate(store.records()):
                 self._name_recipe(row, record.values.get(_RECIPE))
@@ -86,8 +86,12 @@ class Register:
         self.jobs.append(job)
         self.counts[job.status] += 1
         self.book.add(job)
-        self.ids.update([job.id] if job.id else [])
+        self._know(job)
         self._desk.take_up(job)
+
+    def _know(self, job: Job) -> None:
+        if job.id:
+            self.ids[str(job.backend)].add(job.id)
 
     def _name_recipe(self, row: int, recipe: object) -> None:
         if isinstance(recipe, str) and recipe:
@@ -181,8 +185,7 @@ class Register:
             self.counts[old.status] -= 1
             self.counts[new.status] += 1
             self.book.change(old, new)
-            if new.id:
-                self.ids.add(new.id)
+            self._know(new)
             match event:
                 case life.Processed() | life.ProcessedPartly():
                     # Counted along: to ask the store for all takes longer with every job.
