@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import logging
 import os
 import signal
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import openeo
 import pytest
@@ -99,10 +102,13 @@ class TestQueue:
     def test_a_synchronous_request_that_nobody_waits_for(
         self, server: ServerProcess, slow: SlowSource
     ) -> None:
-        connection = server.connect()
-        with pytest.raises(requests.Timeout):
-            connection.execute(slow.graph, timeout=3, validate=False)
-        assert slow.requests == 1
+        token = server.connect().auth.bearer
+        address = urlsplit(server.known["url"])
+        client = http.client.HTTPConnection(address.hostname or "", address.port)
+        body = json.dumps({"process": {"process_graph": slow.graph}})
+        client.request("POST", "/openeo/1.2/result", body, {"Authorization": f"Bearer {token}"})
+        wait_for(lambda: slow.requests == 1, 60)
+        client.close()
         wait_for(lambda: not list((server.state / "sync").iterdir()))
         assert not children_of(server.state / "sync")
 
