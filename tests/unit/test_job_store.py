@@ -163,8 +163,14 @@ def test_a_file_that_is_no_store_is_refused(
         SqliteJobStore(path)
 
 
-def test_the_store_is_in_wal_mode(tmp_path: Path) -> None:
+def test_changes_go_to_a_log_but_the_rows_of_a_new_table_do_not(tmp_path: Path) -> None:
     store = SqliteJobStore(tmp_path / "t.sqlite")
+    rows = [(Job(row), Record(row, {"geometry": "x" * 40_000})) for row in range(50)]
+    with store.transaction():
+        store.add(["geometry"], rows)
+    assert not (tmp_path / "t.sqlite-wal").exists() or not (
+        (tmp_path / "t.sqlite-wal").stat().st_size
+    )
     other = sqlite3.connect(tmp_path / "t.sqlite")
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.close()

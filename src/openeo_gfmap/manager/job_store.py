@@ -1,8 +1,8 @@
 """Where jobs are remembered.
 
 SQLite is the truth: one small row a job in ``jobs``, which is all that a change of state touches;
-the user's columns with their geometries lie apart in ``payload``. `MemoryJobStore` is its twin for
-tests and for runs that nobody wants to resume.
+the user's columns with their geometries lie apart in ``payload``, compressed. `MemoryJobStore` is
+its twin for tests and for runs that nobody wants to resume.
 
 The store is written by one thread only, in transactions: after a kill it holds either all of a
 batch of events or none of it.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
@@ -121,7 +122,7 @@ CREATE TABLE IF NOT EXISTS past (
     {", ".join(_COLUMNS)}, PRIMARY KEY (row, attempt)
 );
 CREATE TABLE IF NOT EXISTS payload (
-    row INTEGER PRIMARY KEY, label TEXT NOT NULL, record TEXT NOT NULL
+    row INTEGER PRIMARY KEY, label TEXT NOT NULL, record BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS files (
     row INTEGER, position INTEGER, path TEXT, size INTEGER, checksum TEXT, item TEXT,
@@ -136,6 +137,11 @@ _VALUES = f"({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _SAVE = f"INSERT OR REPLACE INTO jobs {_VALUES}"
 _KEEP = f"INSERT OR REPLACE INTO past {_VALUES}"
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM"
+
+# A change of state writes the page that it is on, so pages are small. What is in the log goes to
+# its place when there is more than so much of it: rows that change often go there once.
+_PAGE_SIZE = 1024
+_LOG_PAGES = 8192
 
 
 class SqliteJobStore:
@@ -160,9 +166,9 @@ class SqliteJobStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The tracker's lock sees to it that one thread of one process writes.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._has_log = self._log_due = False
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
             with self.transaction():
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
@@ -181,6 +187,18 @@ class SqliteJobStore:
                 f"knows {_VERSION}). Update openeo-gfmap, or name another tracker."
             )
         self.note("version", str(_VERSION))
+        if self._db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
+            self._use_log()
+
+    def _use_log(self) -> None:
+        """Have changes appended to a log: what costs least, and survives a kill.
+
+        Not before there are rows: those of a new table would be written twice.
+        """
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+        self._has_log, self._log_due = True, False
 
     def jobs(self) -> list[Job]:
         """Return all jobs, by row."""
@@ -195,12 +213,12 @@ class SqliteJobStore:
         label, values = self._db.execute(
             "SELECT label, record FROM payload WHERE row = ?", (row,)
         ).fetchone()
-        return Record(json.loads(label), json.loads(values))
+        return Record(json.loads(label), _unpacked(values))
 
     def records(self) -> Iterator[Record]:
         """Iterate over the user's part of all rows, by row."""
         for label, values in self._db.execute("SELECT label, record FROM payload ORDER BY row"):
-            yield Record(json.loads(label), json.loads(values))
+            yield Record(json.loads(label), _unpacked(values))
 
     def files(self, row: int) -> tuple[SavedFile, ...]:
         """Return the files that were downloaded for a row."""
@@ -229,6 +247,8 @@ class SqliteJobStore:
             if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
                 self._db.execute("ROLLBACK")
             raise
+        if self._log_due:
+            self._use_log()
 
     def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
         """Append rows; `columns` are the user's columns from now on."""
@@ -237,8 +257,9 @@ class SqliteJobStore:
             self.save(job)
             self._db.execute(
                 "INSERT INTO payload VALUES (?, ?, ?)",
-                (job.row, json.dumps(record.label), json.dumps(dict(record.values))),
+                (job.row, json.dumps(record.label), _packed(record.values)),
             )
+        self._log_due = not self._has_log
 
     def save(self, job: Job) -> None:
         """Write a job's state."""
@@ -306,6 +327,16 @@ class SqliteJobStore:
         if not self.path.exists():
             raise InputError(f"{self.path}, which remembered the jobs, is no longer there.")
         return SqliteJobStore(self.path)
+
+
+def _packed(values: Mapping[str, Any]) -> bytes:
+    """Return a user's row to be kept; the fastest compression halves geometries already."""
+    return zlib.compress(json.dumps(dict(values)).encode(), 1)
+
+
+def _unpacked(kept: bytes | str) -> dict[str, Any]:
+    """Return what `_packed` was given; older stores have it as text."""
+    return dict(json.loads(kept if isinstance(kept, str) else zlib.decompress(kept)))
 
 
 def _job(values: Sequence[Any]) -> Job:

@@ -175,7 +175,8 @@ class Register:
                 self._store.set_items(old.row, ())
             case life.Processed() | life.ProcessedPartly():
                 self._store.set_items(old.row, event.items)
-        self._store.save(new)
+        if new != old:  # most looks at a job find it as it was
+            self._store.save(new)
         return new
 
     def _account(self, steps: Sequence[tuple[Job, life.Event, Job]]) -> None:
