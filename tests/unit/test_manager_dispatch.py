@@ -200,7 +200,8 @@ def test_places_of_the_night() -> None:
     stage = Stage(("there", lambda _: number), jobs=10)
     stage.turn(2)
     assert not stage.actions and not stage.desk.at_end(launching=True, stopping=False)
-    number = 4
+    assert "parallel_jobs gives 0" in stage.sites["there"].trouble(stage.now)
+    number, stage.now = 4, stage.now + 2
     stage.turn()
     assert stage.actions["Create"] == 4
     number, stage.now = 0, stage.now + 2
@@ -233,6 +234,7 @@ def test_a_full_back_end_is_asked_for_fewer_jobs(caplog: pytest.LogCaptureFixtur
     assert stage.actions["Create"] == 20 and stage.actions["Start"] == 20  # and no more tries
     assert [r.message for r in caplog.records if "takes no more jobs" in r.message][1:] == []
     assert not stage.of(JobStatus.START_FAILED)
+    assert stage.sites["there"].trouble(stage.now) == "there takes fewer jobs now: at most 5."
     room = 20
     for _ in range(200):
         stage.turn(60)
@@ -258,7 +260,7 @@ def test_an_outage_marks_nothing_failed_and_ends_for_all_at_once(
             assert sum(e.backend == "a" and not e.tasks for e in stage.crew.errands) <= 1
             stage.receive()
             stage.now += 10
-        assert stage.sites["a"].health.reason
+        assert "a does not answer" in stage.sites["a"].trouble(stage.now)
         assert asked["a"] < 200 < asked["b"]  # 20,000 s: one probe in 300 s, and before it a few
         assert [j.status for j in stage.jobs if j.backend == "a"] == [
             s for j, s in zip(stage.jobs, before, strict=True) if j.backend == "a"

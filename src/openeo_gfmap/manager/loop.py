@@ -342,16 +342,8 @@ class Loop:
     def _message(self) -> str:
         if self._stopping:
             return f"Stopping: what is in hand is finished first. {self._hint}".rstrip()
-        lines = [
-            f"{site.name} does not answer; its jobs wait. {site.health.reason}"
-            for site in self._sites.values()
-            if site.health.reason
-        ]
-        lines += [
-            f"{site.name} takes fewer jobs now: at most {site.places.limit(time.monotonic())}."
-            for site in self._sites.values()
-            if site.places.throttled
-        ]
+        now = time.monotonic()
+        lines = [line for site in self._sites.values() if (line := site.trouble(now))]
         return "\n".join([*lines, self._budget()] if self._broke else lines)
 
     def _budget(self) -> str:

@@ -46,6 +46,15 @@ class Site:
     pages: int = 1
     going_on: float = 1.0
 
+    def trouble(self, now: float) -> str:
+        """Return what keeps jobs waiting, in a sentence; empty for nothing."""
+        if self.health.reason:
+            return f"{self.name} does not answer; its jobs wait. {self.health.reason}"
+        limit = self.places.limit(now)
+        if self.places.throttled:
+            return f"{self.name} takes fewer jobs now: at most {limit}."
+        return "" if limit else f"{self.name} is to run no jobs now: parallel_jobs gives 0."
+
     def list_pays(self, looks: int) -> bool:
         """Tell whether a look at the list of jobs saves requests when so many are due.
 
