@@ -15,7 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
@@ -77,7 +77,12 @@ class Tracker:
                 columns, rows = _read(path, df)
                 with self.store.transaction():
                     self.store.add(columns, rows)
-                _log.info("Took over %d jobs of %s.", len(rows), path)
+                # From here on the file is ours to write: what it was stays beside it.
+                backup = self._back_up()
+                _log.warning(
+                    "Took over %d jobs of %s, which another tool wrote; as it was it is kept as "
+                    "%s.", len(rows), path, backup.name,
+                )  # fmt: skip
             elif not path.exists() and self.store.columns():
                 _log.warning(
                     "%s is not there, but %s.sqlite beside it remembers its jobs: it is written "
@@ -130,13 +135,21 @@ class Tracker:
         digest = _digest(self.path)
         if digest in (self.store.noted(_DIGEST) or "").split():
             return
-        backup = self.path.with_name(f"{self.path.name}.{digest[:8]}.bak")
-        shutil.copy2(self.path, backup)
+        backup = self._back_up()
         _log.warning(
             "%s is not as this tool left it. What it says of jobs is not read, since %s.sqlite "
             "beside it remembers them; your version is kept as %s.",
             self.path, self.path.name, backup.name,
         )  # fmt: skip
+
+    def _back_up(self) -> Path:
+        """Copy the CSV to a name of its own; return that."""
+        path = cast("Path", self.path)
+        digest = _digest(path)
+        backup = path.with_name(f"{path.name}.{digest[:8]}.bak")
+        shutil.copy2(path, backup)
+        self.store.note(_DIGEST, digest)
+        return backup
 
     def close(self) -> None:
         """Release store and lock."""

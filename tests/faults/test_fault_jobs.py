@@ -1,0 +1,192 @@
+"""Jobs that end badly, say odd things, or whose callbacks misbehave: each its own affair."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pystac
+import pytest
+
+from faults.proxy import UNAVAILABLE, Answer, Fault
+from faults.world import QUICK, World
+
+ENTRIES = tuple(
+    {"id": str(n), "level": "error" if n == 4 else "info", "message": f"line {n}"} for n in range(5)
+)
+
+
+# --------------------------------------------------------------------------------- what jobs say
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"costs": None, "usage": None, "title": None, "description": None},
+        {"costs": "free", "usage": {"cpu": None, "memory": {"value": {}}, "duration": []}},
+        {"costs": {"amount": 3}, "usage": [1], "title": 7, "created": "yesterday", "progress": -1},
+        {"new": {"deep": [{}]}, "id": "another", "updated": 0, "plan": False},
+    ],
+    ids=["null", "words", "types", "new"],
+)
+def test_odd_fields_are_read_with_care(world: World, overrides: dict[str, Any]) -> None:
+    world.backend.default.overrides = overrides
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=0)
+
+
+def test_words_for_states_that_are_not_known_change_nothing(world: World) -> None:
+    world.backend.default.states = ("queued", "warming up", "RUNNING", "", "finished")
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=0)
+
+
+@pytest.mark.parametrize(
+    "title", ["../../x", "/etc/passwd", "a" * 500, "", None, "näme: 50 % ?*\n", "con.log"], ids=str
+)
+def test_the_log_of_a_failed_job_is_saved_whatever_its_title(
+    world: World, title: str | None
+) -> None:
+    world.script(1, states=("running", "error"), logs=ENTRIES, overrides={"title": title})
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    world.check({1: ("error", "line 4")}, warnings=1)
+    (log,) = (world.out / "failed_jobs").iterdir()
+    assert [line.split(": ")[-1] for line in log.read_text().splitlines()] == [
+        f"line {n}" for n in range(5)
+    ]
+    assert "j-000" in log.name and len(log.name) < 256
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [UNAVAILABLE, Answer(200, b"[]"), Answer(200, b"<html>"), Answer(404, b"{}"),
+     Answer(200, b'{"logs": null}'), Answer(200, b'{"logs": [null, 3, {}], "links": 1}')],
+    ids=["503", "list", "html", "404", "null", "nulls"],
+)  # fmt: skip
+def test_a_log_that_cannot_be_had_is_no_reason_to_stop(world: World, answer: Answer) -> None:
+    world.script(1, states=("error",), logs=ENTRIES)
+    world.fail(Fault("GET /jobs/[^/]+/logs", answer, None))
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    world.check({1: ("error", "failed")}, warnings=2)
+    assert len(list((world.out / "failed_jobs").iterdir())) == 1
+
+
+def test_a_log_that_breaks_off_is_kept_as_far_as_it_came(world: World) -> None:
+    world.script(1, states=("error",), logs=ENTRIES)
+    world.fail(Fault("GET /jobs/[^/]+/logs", UNAVAILABLE, None, skip=1))
+    world.run()
+    (log,) = (world.out / "failed_jobs").iterdir()
+    assert "line 0" in log.read_text() and "cannot be had" in log.read_text()
+
+
+# ----------------------------------------------------------------------------- post-job actions
+
+
+def test_an_action_that_raises_fails_its_job_until_the_next_run(world: World) -> None:
+    def act(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+        if row.name == 1 and healthy == []:
+            raise RuntimeError("no weights for the model")
+        return items
+
+    healthy: list[int] = []
+    assert world.run(post_job_action=act) == {
+        "postprocessing-error": 1, "finished": world.jobs - 1,
+    }  # fmt: skip
+    assert "no weights for the model" in world.messages()[1]
+    assert len(world.items()) == 2 * (world.jobs - 1)
+    healthy.append(1)
+    assert world.run(post_job_action=act) == {"finished": world.jobs}
+    world.check(warnings=1)
+
+
+@pytest.mark.parametrize("parallel", [False, True], ids=["in turns", "in parallel"])
+def test_an_action_that_hangs_loses_its_turn(world: World, parallel: bool) -> None:
+    """Its thread cannot be ended; the others go on, and what it brings late is not used."""
+    release, late = threading.Event(), threading.Event()
+
+    def act(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+        if row.name == 1 and not release.is_set():
+            release.wait(60)
+            late.set()
+            return []
+        return items
+
+    options = replace(QUICK, action_seconds=0.5, parallel_callbacks=parallel)
+    counts = world.run(post_job_action=act, n_threads=1, options=options)
+    assert counts == {"postprocessing-error": 1, "finished": world.jobs - 1}
+    assert "did not return within 0.5 seconds" in world.messages()[1]
+    release.set()
+    assert late.wait(10)
+    assert len(world.items()) == 2 * (world.jobs - 1)
+    assert world.run(post_job_action=act, options=options) == {"finished": world.jobs}
+    world.check(warnings=1)
+
+
+def test_a_path_generator_that_hangs_fails_its_job(world: World) -> None:
+    done = threading.Event()
+
+    def path(root_folder: Path, geometry_index: int, row: pd.Series) -> str:
+        if row.name == 1:
+            done.wait(60)
+        return f"job_{row.name}/patch_{geometry_index}.nc"
+
+    options = replace(QUICK, action_seconds=0.3)
+    counts = world.run(output_path_generator=path, options=options)
+    done.set()
+    assert counts == {"error": 1, "finished": world.jobs - 1}
+    world.check({1: ("error", "did not return within 0.3 seconds")}, warnings=0)
+
+
+def test_items_are_those_that_the_action_returns(world: World) -> None:
+    def act(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+        return items[:1] if row.name == 1 else [] if row.name == 2 else items
+
+    assert world.run(post_job_action=act) == {"finished": world.jobs}
+    assert len(world.items()) == 2 * (world.jobs - 2) + 1
+    assert world.run(post_job_action=act) == {"finished": world.jobs}
+    assert len(world.items()) == 2 * (world.jobs - 2) + 1
+
+
+@pytest.mark.parametrize(
+    "returned", [None, "items", [1, 2], 7, {"a": 1}], ids=["none", "text", "ints", "int", "dict"]
+)
+def test_an_action_that_returns_no_items_fails_its_job(world: World, returned: Any) -> None:
+    def act(items: list[pystac.Item], row: pd.Series) -> Any:
+        return returned if row.name == 1 else items
+
+    assert world.run(post_job_action=act) == {
+        "postprocessing-error": 1, "finished": world.jobs - 1,
+    }  # fmt: skip
+    assert "expected the list of items" in world.messages()[1]
+
+
+def test_an_action_that_removes_its_files_is_told(world: World) -> None:
+    def act(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+        if row.name == 1:
+            Path(next(iter(items[0].assets.values())).href).unlink()
+        return items
+
+    assert world.run(post_job_action=act) == {
+        "postprocessing-error": 1, "finished": world.jobs - 1,
+    }  # fmt: skip
+    assert "no file" in world.messages()[1]
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=1)
+
+
+def test_the_log_tells_each_failure_once(world: World) -> None:
+    """Also when dozens of jobs fail for the same reason."""
+    world.jobs = 30
+    world.backend.page = 50
+    world.backend.default.states = ("error",)
+    assert world.run(parallel_jobs=10) == {"error": 30}
+    told = [r for r in world.caplog.records if r.levelno >= logging.WARNING]
+    assert len(told) <= 31
+    started = time.monotonic()
+    assert world.run(parallel_jobs=10) == {"error": 30}
+    assert time.monotonic() - started < 10
