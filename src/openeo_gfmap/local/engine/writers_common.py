@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import mmap
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +23,21 @@ from pyproj import Transformer
 from .cube import Cube
 from .result import ResultAsset
 
-__all__ = ["atomic", "describe_place", "describe_times", "finish", "rfc3339", "software"]
+__all__ = [
+    "atomic",
+    "deflate",
+    "describe_place",
+    "describe_times",
+    "finish",
+    "forget",
+    "rfc3339",
+    "software",
+]
+
+try:
+    deflate = importlib.import_module("isal.isal_zlib").compress
+except ImportError:
+    deflate = zlib.compress
 
 
 @cache
@@ -52,6 +69,18 @@ def finish(asset: ResultAsset, path: Path) -> ResultAsset:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # A multihash: 0x12 is sha2-256, 0x20 its length in bytes.
     return replace(asset, size=path.stat().st_size, checksum="1220" + digest)
+
+
+def forget(values: np.ndarray[Any, Any]) -> None:
+    """Give back the memory of an array that is mapped from a file; of others do nothing.
+
+    The values stay: their pages are read again when they are asked for again.
+    """
+    base: Any = values
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def describe_place(geobox: GeoBox | None) -> dict[str, Any]:

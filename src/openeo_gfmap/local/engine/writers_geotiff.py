@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
 from .cube import Cube
 from .result import ResultAsset
+from .writers_cog import write_cog
 from .writers_common import atomic, describe_place, finish, rfc3339, software
 
 __all__ = ["write_geotiff"]
@@ -59,7 +57,7 @@ def write_geotiff(
     for time, frame in _frames(cube):
         path = folder / (f"{prefix}.tif" if time is None else f"{prefix}_{_stamp(time)}.tif")
         with atomic(path) as part:
-            _write_frame(part, frame, cube.geobox, nodata, tags=_tags(time), bands=bands)
+            write_cog(part, frame, cube.geobox, nodata, tags=_tags(time), bands=bands)
         stamp = None if time is None else rfc3339(time)
         asset = ResultAsset(
             name=path.name,
@@ -78,6 +76,10 @@ def write_geotiff(
 def _frames(cube: Cube) -> list[tuple[np.datetime64 | None, np.ndarray[Any, Any]]]:
     """Return (date or None, array of bands, y, x) for each date."""
     data = cube.data if "bands" in cube.dims else np.expand_dims(cube.data, -3)
+    if data.dtype == bool:
+        data = data.view(np.uint8)
+    elif data.dtype == np.float16:
+        data = data.astype(np.float32)
     if "t" not in cube.dims:
         return [(None, data)]
     return list(zip(cube.labels["t"], data, strict=True))
@@ -96,40 +98,3 @@ def _tags(time: np.datetime64 | None) -> dict[str, str]:
         stamp = rfc3339(time)
         tags["TIFFTAG_DATETIME"] = f"{stamp[:10].replace('-', ':')} {stamp[11:19]}"
     return tags
-
-
-def _write_frame(
-    path: Path,
-    frame: np.ndarray[Any, Any],
-    geobox: GeoBox,
-    nodata: float | None,
-    *,
-    tags: Mapping[str, str],
-    bands: tuple[str, ...],
-) -> None:
-    """Write an array of (bands, y, x) as one file."""
-    if frame.dtype == bool:
-        frame = frame.view(np.uint8)
-    elif frame.dtype == np.float16:
-        frame = frame.astype(np.float32)
-    count, rows, columns = frame.shape
-    with rasterio.open(
-        path,
-        "w",
-        driver="COG",
-        count=count,
-        height=rows,
-        width=columns,
-        dtype=frame.dtype,
-        crs=None if geobox.crs is None else geobox.crs.to_wkt(),
-        transform=geobox.affine,
-        nodata=nodata,
-        compress="DEFLATE",
-        predictor="YES",
-        blocksize=512,
-        overview_resampling="NEAREST",
-    ) as file:
-        file.write(frame)
-        file.update_tags(**tags)
-        for index, band in enumerate(bands, start=1):
-            file.set_band_description(index, band)

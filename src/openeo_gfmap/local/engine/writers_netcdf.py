@@ -19,11 +19,9 @@ Nothing in a file depends on the clock, so the same cube gives the same bytes.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import sys
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ from odc.geo.geobox import GeoBox
 from ..errors import OpenEOError
 from .cube import Cube
 from .result import ResultAsset
-from .writers_common import atomic, describe_place, describe_times, finish
+from .writers_common import atomic, deflate, describe_place, describe_times, finish, forget
 from .writers_netcdf_layout import (
     LEVEL,
     LIBVER,
@@ -54,11 +52,6 @@ BANDLESS_NAME = "var"
 """Variable name of a cube without bands, as on CDSE."""
 
 _EPOCH = np.datetime64("1990-01-01", "s")
-
-try:
-    _deflate = importlib.import_module("isal.isal_zlib").compress
-except ImportError:
-    _deflate = zlib.compress
 
 
 def write_netcdf(
@@ -133,6 +126,7 @@ def write_netcdf(
                     _write_chunks(file[name], plane, layout.chunks, fill)
                 else:
                     file[name][()] = plane
+                forget(plane)
     return finish(
         ResultAsset(
             name=path.name,
@@ -199,7 +193,7 @@ def _write_chunks(
             whole = np.full(chunks, 0 if fill is None else fill, dtype=values.dtype)
             whole[tuple(slice(0, n) for n in block.shape)] = block
             block = whole
-        variable.id.write_direct_chunk(origin, _deflate(_shuffled(block).data, LEVEL))
+        variable.id.write_direct_chunk(origin, deflate(_shuffled(block).data, LEVEL))
 
 
 def _shuffled(block: NdArray) -> NdArray:
