@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.board import Board, Need
 from openeo_gfmap.manager.crew import Crew, Errand, Lane, Outcome
@@ -20,11 +18,10 @@ from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.pacing import Schedule
 from openeo_gfmap.manager.site import Site
 from openeo_gfmap.manager.tasks import Task
+from openeo_gfmap.manager.troubles import Troubles
 
 __all__ = ["Dispatcher"]
 
-_TOLD_AFTER = 3  # times in a row that the same did not work, while the back-end answered others
-_TOLD_EVERY = 60.0  # seconds, about one back-end: where much goes wrong, one example is enough
 _LOOKED_AT = frozenset({JobStatus.CREATED, JobStatus.QUEUED, JobStatus.RUNNING})
 _STARTED = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
 
@@ -37,20 +34,6 @@ _LANES: Mapping[type[life.Action], Lane] = {
     life.Fetch: Lane.FETCH,
     life.Process: Lane.PROCESS,
 }
-
-
-@dataclass
-class _Trouble:
-    """How often in a row something did not work with a job.
-
-    `tries` counts only those between which the back-end answered others: those are the job's own.
-    `waits` are looks for a job that may still come up.
-    """
-
-    failures: int = 0
-    tries: int = 0
-    waits: int = 0
-    answers: int = -1
 
 
 class Dispatcher:
@@ -83,14 +66,13 @@ class Dispatcher:
         self._board = Board(sites)
         self._resting: Schedule[int] = Schedule()
         self._hushed: defaultdict[str, set[int]] = defaultdict(set)  # rest because of an outage
-        self._trouble: defaultdict[int, _Trouble] = defaultdict(_Trouble)
+        self._troubles = Troubles()
         self._intended: dict[int, float] = {}
         self._started: dict[int, float] = {}
         self._to_end: Schedule[int] = Schedule()  # when jobs have run for as long as they may
         self._overdue: set[int] = set()
         self._alone: set[int] = set()  # rows of which the list of jobs does not say enough
         self._starting: Counter[str] = Counter()
-        self._told: dict[str, float] = {}
         self._stopping = False
 
     # ------------------------------------------------------------------------------ what happened
@@ -188,7 +170,7 @@ class Dispatcher:
         if isinstance(event, life.Unreachable | life.NotMade | life.AnswerLost):
             self._struggle(site, task, event)
             return
-        self._trouble.pop(row, None)
+        self._troubles.over(row)
         if isinstance(task.action, life.Start) and job.status in _STARTED:
             site.places.taken(self._board.started[site.name])
         if job.status in _LOOKED_AT and isinstance(event, life.Seen):
@@ -200,7 +182,7 @@ class Dispatcher:
     ) -> None:
         """Let a job rest with which something did not work: longer each time."""
         row, now, action = task.action.job.row, self._clock(), task.action
-        trouble = self._trouble[row]
+        trouble = self._troubles.of(row)
         if (
             isinstance(action, life.Search)
             and isinstance(event, life.Unreachable)
@@ -209,12 +191,8 @@ class Dispatcher:
             trouble.waits += 1  # it may still come up
             self._rest(row, now + site.backoff.wait(trouble.waits, event.retry_after))
             return
-        trouble.failures += 1
-        trouble.waits = 0
-        if trouble.answers < site.health.answers:
-            trouble.answers = site.health.answers
-            trouble.tries += 1
-            self._tell(site, task, event, trouble.tries)
+        if trouble.failed(site.health.answers):
+            self._troubles.tell(site.name, action, event.message, now)
         if event.kind is ErrorKind.CAPACITY and isinstance(action, life.Create | life.Start):
             running = self._board.started[site.name]
             site.places.refused(now, running, event.message, event.retry_after)
@@ -223,24 +201,6 @@ class Dispatcher:
         self._rest(row, now + site.backoff.wait(trouble.failures, event.retry_after))
         if event.outage and event.retry_after is None:
             self._hushed[site.name].add(row)
-
-    def _tell(
-        self,
-        site: Site,
-        task: Task,
-        event: life.Unreachable | life.NotMade | life.AnswerLost,
-        tries: int,
-    ) -> None:
-        """Say why a job does not get on, of one for all."""
-        last = self._told.get(site.name)
-        if tries < _TOLD_AFTER or (last is not None and self._clock() - last < _TOLD_EVERY):
-            return
-        self._told[site.name] = self._clock()
-        _log.warning(
-            "Row %d: %s on %s did not work %d times: %s. Trying again.",
-            task.action.job.row, type(task.action).__name__.lower(), site.name, tries,
-            event.message,
-        )  # fmt: skip
 
     # --------------------------------------------------------------------------------- what is next
 
@@ -359,7 +319,7 @@ class Dispatcher:
 
     def tries(self, row: int) -> int:
         """Return how often in a row the action on a job did not come through, for its own sake."""
-        return self._trouble[row].tries if row in self._trouble else 0
+        return self._troubles.tries(row)
 
     def waited(self, row: int) -> float:
         """Return the seconds since the creation of a job was asked for."""
