@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,7 +62,19 @@ class BlockLayout:
     codec: str
     predictor: int
 
-    @property
+    @cached_property
+    def unit(self) -> np.dtype[Any]:
+        """What differences are between: floats, too, are then taken as integers."""
+        if self.predictor == 1:
+            return self.dtype
+        return np.dtype(f"u{self.dtype.itemsize}").newbyteorder(self.dtype.byteorder)
+
+    @cached_property
+    def native(self) -> np.dtype[Any]:
+        """The same in the machine's byte order."""
+        return self.unit.newbyteorder("=")
+
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row, all samples."""
         return self.columns * self.samples * self.dtype.itemsize
@@ -177,19 +190,20 @@ class CodedBlock:
         """
         layout = self._layout
         rows, columns = out.shape
-        raw = self._rows(top + rows)[top : top + rows]
+        raw = self._raw if top + rows <= len(self._raw) else self._rows(top + rows)
+        raw = raw[top : top + rows]
         if layout.predictor == 3:
             out[...] = _undo_float(raw, layout)[:, left : left + columns, sample]
             return
-        # Differences of floats are those of their bytes taken as integers.
-        kind = layout.dtype if layout.predictor == 1 else _as_unsigned(layout.dtype)
-        values = raw.view(kind).reshape(rows, layout.columns, layout.samples)[:, :, sample]
+        values = raw.view(layout.unit)
+        if layout.samples > 1:
+            values = values.reshape(rows, layout.columns, layout.samples)[:, :, sample]
         if layout.predictor == 1:
             out[...] = values[:, left : left + columns]
             return
-        native = kind.newbyteorder("=")
-        summed = out.view(native)
-        np.cumsum(values[:, left : left + columns], axis=1, dtype=native, out=summed)
+        native = layout.native
+        summed = out if out.dtype == native else out.view(native)
+        values[:, left : left + columns].cumsum(axis=1, dtype=native, out=summed)
         if left:
             summed += np.add.reduce(values[:, :left], axis=1, dtype=native)[:, None]
 
@@ -229,10 +243,6 @@ class ConstantBlock:
     def read_into(self, out: Pixels, top: int, left: int, sample: int = 0) -> None:
         """Fill with the value."""
         out[...] = self._value
-
-
-def _as_unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(f"u{dtype.itemsize}").newbyteorder(dtype.byteorder)
 
 
 def _undo_float(raw: Pixels, layout: BlockLayout) -> Pixels:

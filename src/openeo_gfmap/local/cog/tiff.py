@@ -182,12 +182,12 @@ class _Directory:
 
     def number(self, tag: int, default: int | None = None) -> int:
         """Return the one value of a tag, or that all its values share."""
-        found = np.unique(self.values(tag))
-        if not len(found) and default is not None:
+        if tag not in self._tags and default is not None:
             return default
+        found = set(self.values(tag).tolist())
         if len(found) != 1:
             raise Unsupported(f"its tag {tag} has {len(found)} different values")
-        return int(found[0])
+        return int(found.pop())
 
 
 def _understood(tags: _Directory) -> TiffHeader:

@@ -16,7 +16,7 @@ from ..cog.blocks import BrokenBlock
 from ..cog.fetching import Fetcher
 from ..cog.http import RangeClient
 from ..errors import OpenEOError
-from ..rasters import Block, CogRaster, OpenRaster, RasterHeader, unreadable
+from ..rasters import Block, BlockSource, CogRaster, OpenRaster, RasterHeader, unreadable
 from ..stac_source import BandAsset, is_url
 from .block_cache import BlockCache, BlockKey, FileCache
 from .resampling import SourceGrid, Span
@@ -28,14 +28,6 @@ _REMOTE = ("http://", "https://", "s3://")
 
 _SpanKey = tuple[str, int, Span]
 """Address of the file, 1-based band, and window."""
-
-
-@dataclass
-class _Gathered:
-    """Pixels of a window that were read before they are wanted, and how often they will be."""
-
-    pixels: np.ndarray[Any, Any]
-    uses: int = 1
 
 
 class RasterStore:
@@ -57,9 +49,12 @@ class RasterStore:
         self._threads = threads
         self._fetcher = Fetcher(RangeClient(connections=threads), threads=threads)
         self._blocks = BlockCache(cache_bytes)
-        self._files = FileCache(max_open, lambda asset: opener(asset, self._fetcher))
+        self._opener = opener
+        self._files = FileCache(max_open, self._open)
         self._grids: dict[Any, SourceGrid] = {}
-        self._gathered: dict[_SpanKey, _Gathered] = {}
+        self._types: dict[tuple[str, int], tuple[np.dtype[Any], float | None]] = {}
+        self._same: dict[SourceGrid, SourceGrid] = {}
+        self._gathered: dict[_SpanKey, np.ndarray[Any, Any]] = {}
 
     def header(self, asset: BandAsset) -> RasterHeader:
         """Return the header of a band's file.
@@ -69,28 +64,30 @@ class RasterStore:
         OpenEOError
             SourceUnavailable; SourceInvalid if it contradicts the STAC item.
         """
-        known = self._files.knows(asset)
-        header = self._files.header(asset)
-        if not known and asset.shape is not None and asset.shape != header.shape:
-            raise OpenEOError(
-                "SourceInvalid",
-                f"{asset.href} has {header.shape} rows and columns, its STAC item says "
-                f"{asset.shape} (proj:shape); one of both must be mended.",
-                status=500,
-            )
-        return header
+        return self._files.header(asset)
+
+    def type_of(self, asset: BandAsset) -> tuple[np.dtype[Any], float | None]:
+        """Return data type and nodata value of a band's file."""
+        key = (asset.href, asset.band_index)
+        found = self._types.get(key)
+        if found is None:
+            header = self.header(asset)
+            band = asset.band_index - 1
+            found = self._types[key] = (np.dtype(header.dtypes[band]), header.nodata[band])
+        return found
 
     def grid(self, asset: BandAsset) -> SourceGrid:
-        """Return the pixel grid of a band: from its STAC metadata, else the file's header."""
-        if asset.transform is None or asset.shape is None or asset.epsg is None:
-            header = self.header(asset)
-            return SourceGrid(header.crs, header.transform, header.shape)
+        """Return the pixel grid of a band: from its STAC metadata, else the file's header.
+
+        Equal grids are one object.
+        """
+        stated = asset.transform is not None and asset.shape is not None and asset.epsg is not None
         # Known without opening the file: scenes beside the window cost nothing.
-        key = (asset.epsg, asset.transform, asset.shape)
+        key = (asset.epsg, asset.transform, asset.shape) if stated else asset.href
         grid = self._grids.get(key)
         if grid is None:
-            grid = SourceGrid(asset.epsg, Affine(*asset.transform), asset.shape)
-            self._grids[key] = grid
+            found = self._look_at_grid(asset)
+            grid = self._grids[key] = self._same.setdefault(found, found)
         return grid
 
     def learn(self, assets: Iterable[BandAsset]) -> None:
@@ -119,14 +116,12 @@ class RasterStore:
 
         What cannot be read is left out; it will be missed when it is wanted.
         """
-        by_file: dict[str, list[tuple[BandAsset, Span]]] = {}
+        by_band: dict[tuple[str, int], tuple[BandAsset, list[Span]]] = {}
         for asset, span in wanted:
-            by_file.setdefault(asset.href, []).append((asset, span))
-        for pairs in by_file.values():
-            begun: dict[_SpanKey, _Gathered] = {}
+            by_band.setdefault((asset.href, asset.band_index), (asset, []))[1].append(span)
+        for asset, spans in by_band.values():
             with suppress(OpenEOError):
-                self._gather_file(pairs, begun)
-                self._gathered |= begun  # only what is complete
+                self._gathered |= self._gather(asset, tuple(spans))
 
     def forget(self) -> None:
         """Give up what was gathered and nobody wanted."""
@@ -161,13 +156,9 @@ class RasterStore:
         OpenEOError
             SourceUnavailable.
         """
-        name = (asset.href, asset.band_index, span)
-        gathered = self._gathered.get(name)
+        gathered = self._gathered.pop((asset.href, asset.band_index, span), None)
         if gathered is not None:
-            out[...] = gathered.pixels
-            gathered.uses -= 1
-            if not gathered.uses:
-                del self._gathered[name]
+            out[...] = gathered
             return
         header = self.header(asset)
         for cut in _cuts(header.block, span):
@@ -184,28 +175,43 @@ class RasterStore:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="gfmap-read")
 
-    def _gather_file(
-        self, pairs: Sequence[tuple[BandAsset, Span]], begun: dict[_SpanKey, _Gathered]
-    ) -> None:
-        header = self.header(pairs[0][0])
-        if is_remote(pairs[0][0]) and not self._is_ours(pairs[0][0]):
-            return  # left to load(), which reads many blocks at once
-        blocks: dict[tuple[int, int, int], tuple[BandAsset, list[_Part]]] = {}
-        for asset, span in pairs:
-            name = (asset.href, asset.band_index, span)
-            if name in begun:
-                begun[name].uses += 1
-                continue
+    def _gather(
+        self, asset: BandAsset, spans: tuple[Span, ...]
+    ) -> dict[_SpanKey, np.ndarray[Any, Any]]:
+        """Read windows of one band of one file."""
+        header = self.header(asset)
+        if is_remote(asset) and not self._is_ours(asset):
+            return {}  # left to load(), which reads many blocks at once
+        found: dict[_SpanKey, np.ndarray[Any, Any]] = {}
+        dtype = header.dtypes[asset.band_index - 1]
+        planes = []
+        for span in spans:
             top, bottom, left, right = span
-            out = np.empty((bottom - top, right - left), header.dtypes[asset.band_index - 1])
-            begun[name] = _Gathered(out)
-            for cut in _cuts(header.block, span):
-                key = (asset.band_index, cut.row, cut.column)
-                blocks.setdefault(key, (asset, []))[1].append((out, cut))
-        for (_, row, column), (asset, parts) in blocks.items():
-            # The lowest rows first: the block is then inflated in one go.
-            parts.sort(key=lambda part: -part[1].bottom)
-            self._read_block(asset, header, row, column, parts)
+            plane = np.empty((bottom - top, right - left), dtype)
+            planes.append(plane)
+            found[asset.href, asset.band_index, span] = plane
+        for row, column, parts in _by_block(header.block, spans):
+            self._read_block(asset, header, row, column, [(planes[i], cut) for i, cut in parts])
+        return found
+
+    def _open(self, asset: BandAsset) -> BlockSource:
+        source = self._opener(asset, self._fetcher)
+        if asset.shape is not None and asset.shape != source.header.shape:
+            shape = source.header.shape
+            source.close()
+            raise OpenEOError(
+                "SourceInvalid",
+                f"{asset.href} has {shape} rows and columns, its STAC item says {asset.shape} "
+                "(proj:shape); one of both must be mended.",
+                status=500,
+            )
+        return source
+
+    def _look_at_grid(self, asset: BandAsset) -> SourceGrid:
+        if asset.transform is None or asset.shape is None or asset.epsg is None:
+            header = self.header(asset)
+            return SourceGrid(header.crs, header.transform, header.shape)
+        return SourceGrid(asset.epsg, Affine(*asset.transform), asset.shape)
 
     def _is_ours(self, asset: BandAsset) -> bool:
         with self._files.use(asset) as source:
@@ -272,7 +278,7 @@ _Part = tuple[np.ndarray[Any, Any], _Cut]
 """Pixels of a window, and what they take of a block."""
 
 
-@lru_cache(maxsize=4096)  # the same for all dates, and for all bands of a resolution
+@lru_cache(maxsize=4096)
 def _cuts(block: tuple[int, int], span: Span) -> tuple[_Cut, ...]:
     """Cut a window along the blocks of a file."""
     top, bottom, left, right = span
@@ -286,6 +292,24 @@ def _cuts(block: tuple[int, int], span: Span) -> tuple[_Cut, ...]:
             where = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
             cuts.append(_Cut(i, j, y0 - y, y1 - y, x0 - x, where))
     return tuple(cuts)
+
+
+@lru_cache(maxsize=64)  # the same for all dates, and for all bands of a resolution
+def _by_block(
+    block: tuple[int, int], spans: tuple[Span, ...]
+) -> tuple[tuple[int, int, tuple[tuple[int, _Cut], ...]], ...]:
+    """Return the blocks that windows touch: row, column, and cuts by the window's position.
+
+    The lowest rows come first, so that a block is inflated in one go.
+    """
+    blocks: dict[tuple[int, int], list[tuple[int, _Cut]]] = {}
+    for position, span in enumerate(spans):
+        for cut in _cuts(block, span):
+            blocks.setdefault((cut.row, cut.column), []).append((position, cut))
+    return tuple(
+        (row, column, tuple(sorted(parts, key=lambda part: -part[1].bottom)))
+        for (row, column), parts in blocks.items()
+    )
 
 
 def _key(asset: BandAsset, header: RasterHeader, row: int, column: int) -> BlockKey:

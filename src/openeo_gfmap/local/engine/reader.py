@@ -83,13 +83,14 @@ class _Target:
     dtype: np.dtype[Any]
     missing: float
     resampling: str
-    _taken: dict[SourceGrid, _Taken | None] = field(default_factory=dict, compare=False)
+    _taken: dict[int, tuple[SourceGrid, _Taken | None]] = field(default_factory=dict, compare=False)
 
     def taken_from(self, source: SourceGrid) -> _Taken | None:
         """Return what to take of a grid, None for nothing; worked out once for all its files."""
-        if source not in self._taken:
-            self._taken[source] = self._look(source)
-        return self._taken[source]
+        known = self._taken.get(id(source))  # its hash would take longer than all the rest
+        if known is None:
+            known = self._taken[id(source)] = (source, self._look(source))
+        return known[1]
 
     def _look(self, source: SourceGrid) -> _Taken | None:
         if self.resampling == "near":
@@ -313,8 +314,7 @@ class Reader:
         self, asset: BandAsset, nodata_of_band: float | None, target: _Target
     ) -> tuple[np.dtype[Any], float | None, float]:
         """How an asset's stored values are to be understood: dtype, nodata value, offset."""
-        header = self._store.header(asset)
-        dtype = np.dtype(header.dtypes[asset.band_index - 1])
+        dtype, nodata = self._store.type_of(asset)
         if dtype.kind == "f" and target.dtype.kind != "f":
             raise OpenEOError(
                 "SourceInvalid",
@@ -322,8 +322,9 @@ class Reader:
                 "state the data_type of the band in the STAC metadata.",
                 status=500,
             )
-        stated = (asset.nodata, header.nodata[asset.band_index - 1], nodata_of_band)
-        return dtype, next((v for v in stated if v is not None), None), asset.offset
+        if asset.nodata is not None:
+            nodata = asset.nodata
+        return dtype, nodata_of_band if nodata is None else nodata, asset.offset
 
     def _stored(self, assets: Sequence[BandAsset], span: Span, dtype: np.dtype[Any]) -> Pixels:
         """Read the same window of several files: (n, rows, columns)."""
