@@ -78,8 +78,8 @@ class JobStore(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Bundle writes: after a kill, all of them hold or none."""
 
-    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
-        """Append rows; `columns` are the user's columns from now on."""
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> int:
+        """Append rows, return how many; `columns` are the user's columns from now on."""
 
     def save(self, job: Job) -> None:
         """Write a job's state."""
@@ -250,16 +250,19 @@ class SqliteJobStore:
         if self._log_due:
             self._use_log()
 
-    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
-        """Append rows; `columns` are the user's columns from now on."""
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> int:
+        """Append rows, return how many; `columns` are the user's columns from now on."""
         self.note("columns", json.dumps(list(columns)))
+        added = 0
         for job, record in rows:
+            added += 1
             self.save(job)
             self._db.execute(
                 "INSERT INTO payload VALUES (?, ?, ?)",
                 (job.row, json.dumps(record.label), _packed(record.values)),
             )
         self._log_due = not self._has_log
+        return added
 
     def save(self, job: Job) -> None:
         """Write a job's state."""
@@ -407,12 +410,15 @@ class MemoryJobStore:
                 self._undo.append(partial(table.pop, key, None))
         table[key] = value
 
-    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> None:
-        """Append rows; `columns` are the user's columns from now on."""
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> int:
+        """Append rows, return how many; `columns` are the user's columns from now on."""
         self._put(self._columns, "", list(columns))
+        added = 0
         for job, record in rows:
+            added += 1
             self._put(self._jobs, job.row, job)
             self._put(self._records, job.row, record)
+        return added
 
     def save(self, job: Job) -> None:
         """Write a job's state."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,24 +172,26 @@ def text_of(packed: Any) -> str:
     return str(unpack(packed)) if isinstance(packed, list | dict) else str(packed)
 
 
-def records_of(df: pd.DataFrame) -> tuple[list[str], list[Record]]:
-    """Return the user's columns and rows, without the columns that the manager fills.
+def records_of(df: pd.DataFrame) -> tuple[list[str], Iterator[Record]]:
+    """Return the user's columns, and the rows without the columns that the manager fills.
 
-    ``backend_name`` is both: the user asks, the manager answers.
+    ``backend_name`` is both: the user asks, the manager answers. Rows are packed one by one, as
+    they are asked for: those of a large table do not fit in memory twice.
     """
     if not df.columns.is_unique:
         twice = sorted({str(name) for name in df.columns[df.columns.duplicated()]})
         raise InputError(f"the table has columns twice: {', '.join(twice)}. Rename or drop one.")
     columns = [str(name) for name in df.columns]
     kept = [name for name in columns if name not in CONTRACT_COLUMNS or name == "backend_name"]
-    indices = [columns.index(name) for name in kept]
-    records = []
+    return kept, _records(df, columns, [columns.index(name) for name in kept])
+
+
+def _records(df: pd.DataFrame, columns: Sequence[str], indices: Sequence[int]) -> Iterator[Record]:
     for label, values in zip(df.index, df.itertuples(index=False, name=None), strict=True):
         cells = {
             columns[i]: pack(values[i], f"row {label!r}, column {columns[i]!r}") for i in indices
         }
-        records.append(Record(pack(label, f"the label of row {label!r}"), cells))
-    return kept, records
+        yield Record(pack(label, f"the label of row {label!r}"), cells)
 
 
 def shadowed(df: pd.DataFrame) -> list[str]:
@@ -208,38 +212,47 @@ def merge(store: JobStore, df: pd.DataFrame) -> int:
         When a row has the label of a stored one but other content: it is not clear which is meant.
     """
     columns, records = records_of(df)
-    known: dict[str, int] = defaultdict(int)
-    by_label: dict[str, Record] = {}
-    rows = 0
+    known: dict[bytes, int] = defaultdict(int)
+    by_label: dict[str, int] = {}
+    count = 0
     for stored in store.records():
         known[_content(stored, columns)] += 1
-        by_label[json.dumps(stored.label)] = stored
-        rows += 1
-    added: list[tuple[Job, Record]] = []
-    for record in records:
-        content = _content(record, columns)
-        if known[content]:
-            known[content] -= 1
-            continue
-        stored_record = by_label.get(json.dumps(record.label))
-        if stored_record is not None:
-            differing = [
-                name
-                for name in columns
-                if text_of(stored_record.values.get(name)) != text_of(record.values[name])
-            ]
-            raise InputError(
-                f"row {record.label!r} of the table is not the row of that label in the tracker: "
-                f"{', '.join(differing) or 'its number of copies'} differs. Name another tracker "
-                "for another set of jobs, or give new rows new labels to add them to this one."
-            )
-        added.append((Job(rows, backend=wanted_backend(record)), record))
-        rows += 1
-    if added:
+        by_label[json.dumps(stored.label)] = count
+        count += 1
+
+    def new_rows() -> Iterator[tuple[Job, Record]]:
+        row = count
+        for record in records:
+            content = _content(record, columns)
+            if known[content]:
+                known[content] -= 1
+                continue
+            taken = by_label.get(json.dumps(record.label))
+            if taken is not None:
+                raise InputError(_differs(store.record(taken), record, columns))
+            yield Job(row, backend=wanted_backend(record)), record
+            row += 1
+
+    with store.transaction():
+        rows = new_rows()
+        first = next(rows, None)
+        if first is None:
+            return 0
         old = store.columns()
-        with store.transaction():
-            store.add([*old, *(name for name in columns if name not in old)], added)
-    return len(added)
+        merged = [*old, *(name for name in columns if name not in old)]
+        return store.add(merged, chain([first], rows))
+
+
+def _differs(stored: Record, record: Record, columns: Sequence[str]) -> str:
+    """Say why a row cannot be taken in."""
+    differing = [
+        name for name in columns if text_of(stored.values.get(name)) != text_of(record.values[name])
+    ]
+    return (
+        f"row {record.label!r} of the table is not the row of that label in the tracker: "
+        f"{', '.join(differing) or 'its number of copies'} differs. Name another tracker for "
+        "another set of jobs, or give new rows new labels to add them to this one."
+    )
 
 
 def wanted_backend(record: Record) -> str | None:
@@ -248,6 +261,7 @@ def wanted_backend(record: Record) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _content(record: Record, columns: Sequence[str]) -> str:
-    """Return a row's content as one text; what a CSV cannot tell apart is the same."""
-    return json.dumps([text_of(record.values.get(name)) for name in columns])
+def _content(record: Record, columns: Sequence[str]) -> bytes:
+    """Return a digest of a row's content; what a CSV cannot tell apart is the same."""
+    text = json.dumps([text_of(record.values.get(name)) for name in columns])
+    return hashlib.sha256(text.encode()).digest()
