@@ -43,11 +43,21 @@ def serve(
             "element84.com/v1#sentinel-2-l2a. Default: a simulated archive.",
         ),
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory of all jobs together. Default: 3/4 of all.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers evaluate batch jobs.")
+    ] = None,
+    result_store: Annotated[
+        str | None,
+        typer.Option(help="Shared folder or object store for results, as s3://bucket/path."),
+    ] = None,
     parallel_jobs: Annotated[
-        int | None, typer.Option(help="Jobs that run at a time. Default: number of CPUs.")
+        int | None, typer.Option(help="Jobs that run at a time. Default: by CPUs and memory.")
     ] = None,
     job_memory: Annotated[
-        str | None, typer.Option(help="Memory of one job, such as 4G. Default: 3/4 of all.")
+        str | None, typer.Option(help="Most memory of one job, such as 4G. Default: 3/4 of all.")
     ] = None,
     idle_seconds: Annotated[
         float | None, typer.Option(help="End when unused for so long. Default: 0, never.")
@@ -86,7 +96,10 @@ def serve(
             idle_seconds=idle_seconds,
             sources=dict(parse_source(text) for text in source) if source else None,
             parallel_jobs=parallel_jobs,
+            memory=parse_size(memory) if memory else None,
             job_memory=parse_size(job_memory) if job_memory else None,
+            scheduler=scheduler,
+            result_store=result_store,
         )
         run(settings, on_ready=_tell)
     except (OpenEOError, ValueError) as error:

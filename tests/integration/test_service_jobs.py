@@ -307,12 +307,12 @@ class TestParts:
         store = JobStore(tmp_path / "jobs.sqlite")
         store.add(Job(id="j"), {})
         note = _ProgressNote(store, "j", tmp_path)
-        note()
+        note.look()
         assert store.get("j").progress == 0
         tell = _Progress(tmp_path / PROGRESS_FILE)
         tell(12.34)
         tell(99)  # too soon after the one before to be worth writing
-        note()
+        note.look()
         assert store.get("j").progress == 12.3
         store.close()
 

@@ -155,7 +155,7 @@ class TestLauncher:
         file.write_text(json.dumps({**json.loads(file.read_text()), "version": "0.0.1"}))
         newer = ensure_local_server(home)
         assert newer.pid != info.pid and newer.version == version("openeo_gfmap")
-        assert not _runs(info.pid)
+        wait_for(lambda: not _runs(info.pid))
         assert job.status() == "created"
 
     def test_a_server_that_cannot_start(self, home: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -125,13 +124,14 @@ def ended(job: BatchJob, seconds: float = 60) -> str:
 
 
 def children_of(folder: Path) -> list[int]:
-    """Process ids of all processes that work on a job's folder."""
+    """Process ids of all processes that work in a job's folder: the job's own, pool, UDFs."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            command = (entry / "cmdline").read_bytes()
+            working = (entry / "cwd").readlink()
         except OSError:
             continue
-        if os.fsencode(folder) in command:
+        # Of one that works in a folder that was removed it says "… (deleted)".
+        if working.is_relative_to(folder) and (entry / "statm").read_text().split()[0] != "0":
             found.append(int(entry.name))
     return found

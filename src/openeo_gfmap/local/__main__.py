@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import OpenEOError
 from .settings import Settings, parse_size, parse_source
@@ -16,6 +16,22 @@ from .settings import Settings, parse_size, parse_source
 __all__ = ["main"]
 
 T = TypeVar("T")
+
+# Options that are settings of the same name as they are.
+_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "parallel_jobs": (int, "jobs that run at a time (default: by CPUs and memory)"),
+    "user_jobs": (int, "jobs of one user that run at a time (default: no limit)"),
+    "user_header": (str, "request header in which a reverse proxy names the user"),
+    "memory": (parse_size, "memory of all jobs together, e.g. 48G"),
+    "job_memory": (parse_size, "most memory of one job, e.g. 4G"),
+    "job_seconds": (float, "longest run of a batch job"),
+    "sync_seconds": (float, "longest run of a synchronous request"),
+    "udf_seconds": (float, "longest call of a UDF"),
+    "udf_cpu_seconds": (float, "CPU time of a call of a UDF"),
+    "udf_memory": (parse_size, "memory of a process that runs UDFs (default: that of the job)"),
+    "scheduler": (str, "address of a Dask scheduler whose workers evaluate batch jobs"),
+    "result_store": (str, "shared folder or object store for result files"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,10 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             port=given.port,
             idle_seconds=given.idle_seconds,
             sources=dict(given.source) if given.source else None,
-            parallel_jobs=given.parallel_jobs,
-            job_memory=given.job_memory,
-            job_seconds=given.job_seconds,
-            sync_seconds=given.sync_seconds,
+            **{name: getattr(given, name) for name in _OPTIONS},
         )
         # Imported when the arguments are known to be good: it takes a second.
         try:
@@ -67,10 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--idle-seconds", type=float, help="end when unused for so long; 0: never (default)")
     add("--source", type=_typed(parse_source), action="append", metavar="ID=URL_OR_FOLDER",
         help="what a collection reads; may be repeated")  # fmt: skip
-    add("--parallel-jobs", type=int, help="jobs that run at a time (default: number of CPUs)")
-    add("--job-memory", type=_typed(parse_size), help="memory of one job, e.g. 4G")
-    add("--job-seconds", type=float, help="longest run of a batch job")
-    add("--sync-seconds", type=float, help="longest run of a synchronous request")
+    for name, (parse, text) in _OPTIONS.items():
+        add(f"--{name.replace('_', '-')}", type=_typed(parse), help=text)
     return parser
 
 

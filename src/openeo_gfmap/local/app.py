@@ -38,6 +38,7 @@ def create_app(service: Service) -> Starlette:
         routes=[
             Route("/", routes_discovery.capabilities),
             Route("/.well-known/openeo", routes_discovery.well_known),
+            Route("/status", routes_jobs.status),
             Route(ROOT, routes_discovery.capabilities),
             # Clients that are given the versioned address look for it there.
             Route(f"{ROOT}/.well-known/openeo", routes_discovery.well_known),

@@ -21,12 +21,24 @@ from typing import Any
 
 from .child import Child, Limits, Stopped, adopt, start, supervise
 from .errors import OpenEOError
+from .fair import Turns
 from .joblog import JobLog, rfc3339
-from .run import WORKER, Ending, discard_results, memory_limit, prepare, read_ending, read_progress
+from .nursery import Nursery
+from .run import (
+    WORKER,
+    Ending,
+    discard_results,
+    discard_stored,
+    memory_limit,
+    prepare,
+    read_ending,
+    read_progress,
+    read_workers,
+)
 from .settings import Settings
 from .store import Job, JobStore
 
-__all__ = ["MAX_INTERRUPTIONS", "BatchQueue"]
+__all__ = ["MAX_INTERRUPTIONS", "BatchQueue", "Running"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +59,49 @@ class _ProgressNote:
     folder: Path
     last: float = 0
 
-    def __call__(self) -> None:
+    def look(self) -> None:
+        """Take over what the job's process has written."""
         percent = read_progress(self.folder)
         if percent != self.last:
             self.last = percent
             self.store.update(self.job_id, progress=percent)
+
+
+@dataclass
+class Running:
+    """A job at work.
+
+    Attributes
+    ----------
+    job
+        As it was when it started.
+    folder
+        Where it works.
+    child
+        Its processes; None for the moment until they are there.
+    """
+
+    job: Job
+    folder: Path
+    child: Child | None
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its processes use."""
+        return self.child.usage.memory if self.child else 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is worth knowing, as plain JSON types."""
+        usage = self.child.usage if self.child else None
+        return {
+            "progress": read_progress(self.folder),
+            "seconds": round(usage.duration, 1) if usage else 0.0,
+            "pid": self.child.group if self.child else None,
+            "processes": usage.processes if usage else 0,
+            "memory": self.memory,
+            "cpu_seconds": round(usage.cpu, 1) if usage else 0.0,
+            "cluster": read_workers(self.folder) or None,
+        }
 
 
 class BatchQueue:
@@ -63,6 +113,8 @@ class BatchQueue:
         Root URL of this server; file URLs that start with it mean the workspace.
     graph_of
         Gives the process graph of a job's process, with user-defined processes written out.
+    nursery
+        Where the processes of jobs come from.
     """
 
     def __init__(self, store: JobStore, settings: Settings):
@@ -70,6 +122,9 @@ class BatchQueue:
         self.graph_of: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _graph_of
         self._store = store
         self._settings = settings
+        self.nursery = Nursery()
+        self._turns = Turns(settings.user_jobs)
+        self._running: dict[str, Running] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Future[Stopped]] = {}
         self._stopping = False
@@ -78,6 +133,11 @@ class BatchQueue:
     def busy(self) -> bool:
         """Whether any job runs; a queued one always has a running one before it."""
         return bool(self._tasks)
+
+    @property
+    def running(self) -> list[Running]:
+        """The jobs at work, those that have been longest first."""
+        return list(self._running.values())
 
     def folder(self, job_id: str) -> Path:
         """Return the folder of a job."""
@@ -137,6 +197,7 @@ class BatchQueue:
     async def delete(self, job: Job) -> None:
         """End a job if need be, and remove it with everything it left."""
         await self.cancel(job)
+        await asyncio.to_thread(discard_stored, self.folder(job.id))
         self._store.delete(job.id)
         await asyncio.to_thread(shutil.rmtree, self.folder(job.id), ignore_errors=True)
 
@@ -146,6 +207,7 @@ class BatchQueue:
         for job_id in self._tasks:
             self._request_stop(job_id, _SHUT_DOWN)
         await asyncio.gather(*self._tasks.values())
+        self.nursery.close()
 
     def _request_stop(self, job_id: str, reason: Stopped) -> None:
         stop = self._stops[job_id]
@@ -153,16 +215,25 @@ class BatchQueue:
             stop.set_result(reason)
 
     def _start_waiting(self) -> None:
-        if self._stopping:
-            return
-        free = self._settings.parallel_jobs - len(self._tasks)
-        if free > 0:
-            for job in self._store.waiting(free):
-                self._update(job, status="running")
-                self._launch(job, None)
+        """Start queued jobs, as long as there is room for one more."""
+        while not self._stopping and self._has_room():
+            at_work = [running.job for running in self._running.values()]
+            job = self._turns.next(self._store.heads(), at_work)
+            if job is None:
+                return
+            self._update(job, status="running", started=rfc3339())
+            self._launch(job, None)
+
+    def _has_room(self) -> bool:
+        if len(self._tasks) >= self._settings.parallel_jobs:
+            return False
+        # What is used, not what is allowed: most jobs need a fraction of what they may have.
+        used = sum(running.memory for running in self._running.values())
+        return not used or used + self._settings.job_share <= self._settings.memory
 
     def _launch(self, job: Job, child: Child | None) -> None:
         self._stops[job.id] = asyncio.get_running_loop().create_future()
+        self._running[job.id] = Running(job, self.folder(job.id), child)
         self._tasks[job.id] = asyncio.create_task(self._run(job, child))
 
     async def _run(self, job: Job, child: Child | None) -> None:
@@ -176,18 +247,27 @@ class BatchQueue:
                 await asyncio.to_thread(
                     prepare, folder, graph, self._settings,
                     servers=(self.server, job.server), memory=memory, log_level=job.log_level,
+                    batch=True,
                 )  # fmt: skip
                 self.log(job)("info", "The job starts.")
-                child = start(folder, WORKER)
+                child = start(folder, WORKER, self.nursery)
+                self._running[job.id].child = child
+            _log.info("Job %s runs", job.id)
             limits = Limits(memory, self._settings.job_seconds)
-            stopped = await supervise(
-                child, limits, stop, _ProgressNote(self._store, job.id, folder)
-            )
+            note = _ProgressNote(self._store, job.id, folder)
+
+            def look() -> None:
+                note.look()
+                self._start_waiting()  # there may be room since memory was freed
+
+            stopped = await supervise(child, limits, stop, look)
             if stopped is _SHUT_DOWN:
                 self.log(job)("warning", f"{_SHUT_DOWN.message} The job starts anew with it.")
                 self._update(job, status="queued", progress=0)
                 return
             ending = await asyncio.to_thread(read_ending, folder, child, stopped)
+            if stopped is _CANCELED:
+                await asyncio.to_thread(self._discard_stored, job)
             self._finish(job, ending, child)
         except OpenEOError as error:  # a user-defined process that is gone since
             self._finish(job, Ending(error=error), child)
@@ -199,8 +279,15 @@ class BatchQueue:
             self._update(job, status="error")
             self._say(job, "error", f"The server could not run the job: {error}.", "Internal")
         finally:
-            del self._tasks[job.id], self._stops[job.id]
+            del self._tasks[job.id], self._stops[job.id], self._running[job.id]
             self._start_waiting()
+
+    def _discard_stored(self, job: Job) -> None:
+        try:
+            discard_stored(self.folder(job.id))
+        except OpenEOError as error:
+            # Not the user's concern: it is tried again when the job is started or deleted.
+            _log.warning("Results of job %s are left over: %s", job.id, error)
 
     def _finish(self, job: Job, ending: Ending, child: Child | None) -> None:
         """Log how a job ended and store its final state, in this order: readers poll the state."""
@@ -211,6 +298,7 @@ class BatchQueue:
             level = "info" if canceled else "error"
             self._say(job, level, ending.error.message, ending.error.code)
         usage = child.usage.as_openeo(ending.cpu) if child else {}
+        _log.info("Job %s ended%s", job.id, f": {ending.error.code}" if ending.error else "")
         if canceled:
             discard_results(self.folder(job.id))
             self._update(job, status="canceled", usage=usage)

@@ -22,10 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .nursery import ENDED_FILE, NUMERIC_THREADS, Nursery
+
 __all__ = ["Child", "Limits", "Stopped", "adopt", "start", "supervise"]
 
 # How often a child is looked at: soon at first, since many jobs are short.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.5
+
+# The nursery notes how a child ended just after the child's lock is free.
+_NOTE_SECONDS = 1.0
 
 _MB = 1024**2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -50,9 +55,14 @@ class Stopped:
 
 @dataclass
 class Usage:
-    """What a child used, by samples: exact at the end is what the child itself reports."""
+    """What a child used, by samples: exact at the end is what the child itself reports.
+
+    ``memory`` (bytes) and ``processes`` are those of the last look.
+    """
 
     cpu: float = 0
+    memory: int = 0
+    processes: int = 0
     peak: int = 0
     memory_seconds: float = 0
     duration: float = 0
@@ -80,7 +90,8 @@ class Child:
     started
         ``time.time()`` of its start.
     process
-        The first process, when this server started it; None when it was adopted.
+        The first process, when it is this process's own child; None when it was forked by the
+        nursery, or adopted.
     """
 
     folder: Path
@@ -108,7 +119,17 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         """Exit status, minus the signal's number when one ended it; None where not known."""
-        return None if self.process is None else self.process.returncode
+        if self.process is not None:
+            return self.process.returncode
+        deadline = time.monotonic() + _NOTE_SECONDS
+        while True:
+            try:
+                status: int = json.loads((self.folder / ENDED_FILE).read_bytes())["status"]
+                return status
+            except FileNotFoundError:
+                if time.monotonic() > deadline:
+                    return None
+            time.sleep(0.005)
 
     def kill(self) -> None:
         """End all its processes at once and wait until they are gone."""
@@ -119,6 +140,7 @@ class Child:
             self.process.wait()
         # The lock is free when the last of its holders is gone.
         while _locked(self.folder / "lock"):
+            self._signal_group()  # a fork may not have had its own group yet
             time.sleep(0.005)
 
     def _signal_group(self) -> None:
@@ -126,8 +148,17 @@ class Child:
             os.killpg(self.group, signal.SIGKILL)
 
 
-def start(folder: Path, module: str) -> Child:
+def start(folder: Path, module: str, nursery: Nursery | None = None) -> Child:
     """Start ``python -m module folder`` as a child.
+
+    Parameters
+    ----------
+    folder
+        Where it works.
+    module
+        What it runs.
+    nursery
+        Where it is forked from if that can be done; ``module`` must then be the job worker.
 
     Raises
     ------
@@ -138,20 +169,30 @@ def start(folder: Path, module: str) -> Child:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(lock, 0)
+        (folder / ENDED_FILE).unlink(missing_ok=True)
         scratch = folder / "scratch"
         scratch.mkdir(exist_ok=True)
+        process = None
         with (folder / "output.txt").open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", module, str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=scratch,
-                env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-        child = Child(folder, process.pid, time.time(), process)
+            pid = nursery.fork(folder, lock, output.fileno()) if nursery else None
+            if pid is None:
+                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    [sys.executable, "-m", module, str(folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=scratch,
+                    env={
+                        **NUMERIC_THREADS,
+                        **os.environ,
+                        "TMPDIR": str(scratch),
+                        "PYTHONUNBUFFERED": "1",
+                    },
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+                pid = process.pid
+        child = Child(folder, pid, time.time(), process)
         os.write(lock, json.dumps({"group": child.group, "started": child.started}).encode())
         return child
     finally:
@@ -212,12 +253,13 @@ async def supervise(
     pause = _FIRST_LOOK
     last = time.monotonic()
     while child.alive():
-        memory, cpu = _group_usage(child.group)
+        memory, cpu, processes = _group_usage(child.group)
         now = time.monotonic()
         usage = child.usage
         usage.duration = time.time() - child.started
         usage.memory_seconds += memory / _MB * (now - last)
         usage.peak = max(usage.peak, memory)
+        usage.memory, usage.processes = memory, processes
         usage.cpu = max(usage.cpu, cpu)
         last = now
         stopped = stop.result() if stop.done() else _passed(limits, memory, usage.duration)
@@ -250,12 +292,12 @@ def _passed(limits: Limits, memory: int, seconds: float) -> Stopped | None:
     return None
 
 
-def _group_usage(group: int) -> tuple[int, float]:
-    """Return the bytes of memory and seconds of CPU of a process group; zeros where not known.
+def _group_usage(group: int) -> tuple[int, float, int]:
+    """Return bytes of memory, seconds of CPU, and processes of a group; zeros where not known.
 
     Memory is what the processes hold for themselves: neither shared libraries nor cached files.
     """
-    memory, ticks = 0, 0
+    memory, ticks, processes = 0, 0, 0
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             # The second field, the command, may hold spaces and brackets.
@@ -267,4 +309,5 @@ def _group_usage(group: int) -> tuple[int, float]:
             continue
         memory += (int(resident) - int(shared)) * _PAGE
         ticks += sum(int(value) for value in values[11:15])
-    return memory, ticks / _TICKS
+        processes += 1
+    return memory, ticks / _TICKS, processes

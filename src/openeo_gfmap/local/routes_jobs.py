@@ -7,6 +7,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,10 +22,14 @@ from .checking import require_valid
 from .documents import job_changes, process_of
 from .errors import OpenEOError
 from .joblog import LEVELS, rfc3339
+from .object_store import ObjectStore, is_address
+from .run import stored_place
+from .status import describe_status
 from .store import Job, UnknownJobError
+from .stored import stored_response
 from .web import check_token, file_response, query_int, read_json, root_url, service_of
 
-__all__ = ["routes"]
+__all__ = ["routes", "status"]
 
 _MOST_JOBS = 1000
 _MOST_LOGS = 10_000
@@ -87,7 +92,12 @@ async def create_job(request: Request) -> Response:
     now = rfc3339()
     root = root_url(request)
     job = Job(
-        id=f"j-{uuid.uuid4().hex}", created=now, updated=now, server=root, **job_changes(document)
+        id=f"j-{uuid.uuid4().hex}",
+        created=now,
+        updated=now,
+        server=root,
+        owner=_user(request),
+        **job_changes(document),
     )
     service.queue.folder(job.id).mkdir()
     service.store.add(job, process)
@@ -205,8 +215,12 @@ async def result_asset(request: Request) -> Response:
     """Return one result file."""
     job, result = await _result(request)
     asset = _asset(request, result)
-    folder = service_of(request).queue.folder(job.id) / "results"
-    return file_response(request, folder / asset["name"], asset["media_type"])
+    folder = service_of(request).queue.folder(job.id)
+    place = stored_place(folder)
+    if place is not None and is_address(place):
+        return await stored_response(request, ObjectStore(place), asset)
+    path = (Path(place) if place else folder / "results") / asset["name"]
+    return file_response(request, path, asset["media_type"])
 
 
 async def _result(request: Request) -> tuple[Job, dict[str, Any]]:
@@ -225,6 +239,18 @@ async def _result(request: Request) -> tuple[Job, dict[str, Any]]:
     text = await run_in_threadpool((queue.folder(job.id) / "result.json").read_bytes)
     result: dict[str, Any] = json.loads(text)
     return job, result
+
+
+async def status(request: Request) -> Response:
+    """Say what the server is at: queue, running jobs, workers. No part of the openEO API."""
+    check_token(request, basic=True)
+    return JSONResponse(await run_in_threadpool(describe_status, service_of(request)))
+
+
+def _user(request: Request) -> str:
+    """Return who a reverse proxy says it is; nobody in particular where there is none."""
+    header = service_of(request).settings.user_header
+    return request.headers.get(header, "")[:200] if header else ""
 
 
 def _check_token_or_link(request: Request) -> None:

@@ -92,7 +92,7 @@ async def _run(request: Request, folder: Path, limits: Limits) -> Ending:
     stop: asyncio.Future[Stopped] = asyncio.get_running_loop().create_future()
     watch = asyncio.create_task(_watch_client(request, stop))
     try:
-        child = start(folder, WORKER)
+        child = start(folder, WORKER, service_of(request).queue.nursery)
         stopped = await supervise(child, limits, stop)
         return await run_in_threadpool(read_ending, folder, child, stopped)
     finally:

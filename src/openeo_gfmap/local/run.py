@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,28 @@ from typing import Any
 
 from .child import Child, Stopped
 from .errors import OpenEOError
-from .settings import GIB, Settings, parse_size
-from .worker import PROGRESS_FILE, Request
+from .object_store import ObjectStore, is_address
+from .settings import GIB, Settings, cpus, parse_size
+from .worker import PROGRESS_FILE, WORKERS_FILE, Request
 
 __all__ = [
     "WORKER",
     "Ending",
     "discard_results",
+    "discard_stored",
     "memory_limit",
     "prepare",
     "read_ending",
     "read_progress",
+    "read_workers",
+    "stored_place",
 ]
 
 #: Module that a child runs.
 WORKER = "openeo_gfmap.local.worker"
+
+#: File in a job's folder that says where its results are, when that is elsewhere.
+PLACE_FILE = "place"
 
 # Room for the stacks of all threads, which a crash of a compiled library leaves.
 _TAIL = 15_000
@@ -87,11 +94,35 @@ def prepare(
     servers: tuple[str, ...],
     memory: int,
     log_level: str = "info",
+    batch: bool = False,
 ) -> None:
-    """Make a folder ready for a run; what an earlier run left in it goes, except the log."""
+    """Make a folder ready for a run; what an earlier run left in it goes, except the log.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    process_graph
+        What to run.
+    settings
+        Of the server.
+    servers
+        Root URLs of this server.
+    memory
+        Limit of the run, bytes.
+    log_level
+        Least severe level to log.
+    batch
+        Whether it is a batch job: only these use the cluster and the result store.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     discard_results(folder)
+    discard_stored(folder)
     (folder / "results").mkdir()
+    store = settings.result_store if batch else ""
+    place = f"{store.rstrip('/')}/{folder.name}/{uuid.uuid4().hex[:8]}" if store else ""
+    if place:
+        (folder / PLACE_FILE).write_text(place)
     state = settings.folder
     Request(
         process_graph=process_graph,
@@ -100,19 +131,52 @@ def prepare(
         cache=str(folder / "scratch" / "downloads"),
         max_file=settings.max_file,
         memory=memory,
+        share=min(memory, settings.job_share),
         log_level=log_level,
-        workers=max(1, _cores() // settings.parallel_jobs),
+        workers=max(1, cpus() // settings.parallel_jobs),
         sources=dict(settings.sources),
         servers=servers,
+        scheduler=settings.scheduler if batch else "",
+        place=place,
+        udf_seconds=settings.udf_seconds,
+        udf_cpu_seconds=settings.udf_cpu_seconds,
+        udf_memory=min(settings.udf_memory or memory, memory),
     ).write(folder)
 
 
 def discard_results(folder: Path) -> None:
-    """Remove everything in a run's folder but its log and its lock."""
-    for name in ("result.json", "error.json", "request.json", "output.txt", PROGRESS_FILE):
+    """Remove everything in a run's folder but its log, its lock, and where its results are."""
+    names = ("result.json", "error.json", "request.json", "output.txt", PROGRESS_FILE, WORKERS_FILE)
+    for name in names:
         (folder / name).unlink(missing_ok=True)
     for name in ("results", "scratch"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def stored_place(folder: Path) -> str | None:
+    """Return where a run's result files are, if not in its folder: another one, or an address."""
+    try:
+        return (folder / PLACE_FILE).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def discard_stored(folder: Path) -> None:
+    """Remove a run's result files from the result store. May take long: network.
+
+    Raises
+    ------
+    OpenEOError
+        ``StorageFailure``; asking again goes on with what is left.
+    """
+    place = stored_place(folder)
+    if place is None:
+        return
+    if is_address(place):
+        ObjectStore(place).clear()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+    (folder / PLACE_FILE).unlink()
 
 
 def read_ending(folder: Path, child: Child | None, stopped: Stopped | None) -> Ending:
@@ -137,6 +201,11 @@ def read_progress(folder: Path) -> float:
         return float((folder / PROGRESS_FILE).read_text())
     except FileNotFoundError:
         return 0.0
+
+
+def read_workers(folder: Path) -> dict[str, Any]:
+    """Return what a run says of the cluster it works on; empty when it works here."""
+    return _read(folder / WORKERS_FILE) or {}
 
 
 def _crash(exit_code: int | None) -> OpenEOError:
@@ -172,9 +241,3 @@ def _tail(path: Path) -> str:
             return file.read().decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return ""
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: what this process may use, not what there is
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

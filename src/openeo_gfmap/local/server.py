@@ -111,6 +111,7 @@ async def _serve(
     )
     server = _Server(config, service)
     _clean_up(state)
+    queue.nursery.open()
     queue.recover()
     tasks = (
         asyncio.create_task(_end_when_idle(service, server)),

@@ -1,9 +1,10 @@
-"""What the server can be told: command line over environment over defaults."""
+"""What the server can be told: command line over environment over ``config.toml`` over defaults."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,25 +12,46 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import OpenEOError
+from .object_store import check_address, is_address
 from .stac_source import SIMULATED, is_url
 
-__all__ = ["GIB", "Settings", "StateFolder", "parse_size", "parse_source"]
+__all__ = ["CONFIG_FILE", "GIB", "Settings", "StateFolder", "cpus", "parse_size", "parse_source"]
 
 GIB = 1024**3
 
 #: Prefix of the environment variables: ``OPENEO_GFMAP_PARALLEL_JOBS=4``.
 PREFIX = "OPENEO_GFMAP_"
 
+#: File in the state folder (``home``) with settings by name.
+CONFIG_FILE = "config.toml"
+
+_ABOVE_ZERO = (
+    "memory", "job_memory", "job_seconds", "sync_seconds", "udf_seconds", "udf_cpu_seconds",
+    "max_document", "max_file",
+)  # fmt: skip
+
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": GIB, "T": 1024 * GIB}
 
 
 def _default_memory() -> int:
-    """Three quarters of the machine: one job may need it, and idle ones need next to nothing."""
+    """Three quarters of the machine."""
     try:
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # not every platform tells
         return 8 * GIB
     return max(installed * 3 // 4, GIB)
+
+
+def _default_jobs() -> int:
+    """Return a job per CPU, as long as each can have 2 GiB."""
+    return max(1, min(cpus(), _default_memory() // (2 * GIB)))
+
+
+def cpus() -> int:
+    """Return the CPUs that this process may use, which can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -110,13 +132,32 @@ class Settings:
         Collection id -> folder of STAC items or URL of a STAC API. A collection without an entry
         reads the simulated archive.
     parallel_jobs
-        Batch jobs that run at the same time.
+        Most batch jobs that run at the same time; by default one per CPU, fewer where memory does
+        not give each 2 GiB.
+    user_jobs
+        Most batch jobs of one user that run at the same time; 0 for no limit.
+    user_header
+        Name of the request header in which a reverse proxy says who the user is; empty where
+        there is none, and all jobs are of one user.
+    memory
+        Memory in bytes for all jobs together: no job starts while less than one job's share of it
+        is free.
     job_memory
         Most memory, in bytes, that one job's processes may use together.
     job_seconds
         Longest run time of a batch job.
     sync_seconds
         Longest run time of a synchronous request.
+    udf_seconds, udf_cpu_seconds
+        Longest time of one call of a UDF, on one window; and the CPU time it may use.
+    udf_memory
+        Most memory, in bytes, of a process that runs UDFs; 0 for that of the job.
+    scheduler
+        Address of a Dask scheduler whose workers evaluate the windows of batch jobs; empty for
+        this machine.
+    result_store
+        Where result files of batch jobs are put: a folder that server and workers share under one
+        path, or an address in an object store (``s3://bucket/path``); empty for the job's folder.
     max_document
         Largest JSON document taken, in bytes.
     max_file
@@ -128,10 +169,18 @@ class Settings:
     port: int = 0
     idle_seconds: float = 0
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    parallel_jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    parallel_jobs: int = field(default_factory=_default_jobs)
+    user_jobs: int = 0
+    user_header: str = ""
+    memory: int = field(default_factory=_default_memory)
     job_memory: int = field(default_factory=_default_memory)
     job_seconds: float = 24 * 3600
     sync_seconds: float = 30 * 60
+    udf_seconds: float = 10 * 60
+    udf_cpu_seconds: float = 10 * 60
+    udf_memory: int = 0
+    scheduler: str = ""
+    result_store: str = ""
     max_document: int = 64 * 1024**2
     max_file: int = 16 * GIB
 
@@ -146,11 +195,21 @@ class Settings:
             raise _invalid("port", self.port, "0 to 65535, 0 for any free port")
         if self.parallel_jobs < 1:
             raise _invalid("parallel_jobs", self.parallel_jobs, "at least 1")
-        for name in ("job_memory", "job_seconds", "sync_seconds", "max_document", "max_file"):
+        for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise _invalid(name, getattr(self, name), "a number above 0")
-        if not self.idle_seconds >= 0:
-            raise _invalid("idle_seconds", self.idle_seconds, "0 (never) or more")
+        for name, zero in (
+            ("idle_seconds", "never"), ("user_jobs", "no limit"), ("udf_memory", "as the job")
+        ):  # fmt: skip
+            if not getattr(self, name) >= 0:
+                raise _invalid(name, getattr(self, name), f"0 ({zero}) or more")
+        if self.scheduler and "://" not in self.scheduler:
+            raise _invalid("scheduler", self.scheduler, "an address such as tcp://10.0.0.1:8786")
+        if is_address(self.result_store):
+            try:
+                check_address(self.result_store)
+            except ValueError as error:
+                raise _invalid("result_store", self.result_store, str(error)) from None
 
     def check_sources(self) -> None:
         """Refuse folders that are not there, before the first request meets them.
@@ -167,6 +226,11 @@ class Settings:
                     f"(looked in {Path(place).absolute()}), the address of a STAC "
                     f"API, or {SIMULATED}"
                 )  # fmt: skip
+
+    @property
+    def job_share(self) -> int:
+        """Bytes of memory that each of the jobs at work can have."""
+        return min(self.job_memory, self.memory // self.parallel_jobs)
 
     @property
     def folder(self) -> StateFolder:
@@ -186,7 +250,7 @@ class Settings:
 
     @classmethod
     def load(cls, environment: Mapping[str, str], **given: Any) -> Settings:
-        """Build settings from what was given (None counts as not given) and the environment.
+        """Build settings: what was given goes before the environment, that before the file.
 
         Parameters
         ----------
@@ -194,7 +258,7 @@ class Settings:
             Usually ``os.environ``; variables are the setting's name in upper case after
             ``OPENEO_GFMAP_``. ``SOURCES`` holds ``ID=URL_OR_FOLDER`` entries, one per line.
         **given
-            Settings by name, already in their own type.
+            Settings by name, already in their own type; None counts as not given.
 
         Raises
         ------
@@ -205,13 +269,38 @@ class Settings:
         for name, parse in _PARSERS.items():
             text = environment.get(PREFIX + name.upper())
             if name not in values and text:
-                try:
-                    values[name] = parse(text)
-                except ValueError as error:
-                    raise _invalid(PREFIX + name.upper(), text, str(error)) from None
+                values[name] = _parsed(parse, text, PREFIX + name.upper())
         if "home" not in values:
             raise _invalid("home", None, f"a state folder: give --home or set {PREFIX}HOME")
-        return cls(**values)
+        return cls(**{**_from_file(values["home"] / CONFIG_FILE), **values})
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OpenEOError("SettingInvalid", f"{path} is no TOML file: {error}.") from None
+    values = {}
+    for name, value in document.items():
+        if name not in _PARSERS or name == "home":
+            raise OpenEOError(
+                "SettingInvalid",
+                f"{path}: there is no setting {name!r}; there are "
+                f"{', '.join(sorted(_PARSERS.keys() - {'home'}))}.",
+            )
+        if isinstance(value, dict):
+            value = "\n".join(f"{key}={place}" for key, place in value.items())  # noqa: PLW2901
+        values[name] = _parsed(_PARSERS[name], str(value), f"{name} in {path}")
+    return values
+
+
+def _parsed(parse: Any, text: str, name: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise _invalid(name, text, str(error)) from None
 
 
 def parse_size(text: str) -> int:
@@ -243,9 +332,17 @@ _PARSERS: Mapping[str, Any] = {
     "idle_seconds": float,
     "sources": _parse_sources,
     "parallel_jobs": int,
+    "user_jobs": int,
+    "user_header": str,
+    "memory": parse_size,
     "job_memory": parse_size,
     "job_seconds": float,
     "sync_seconds": float,
+    "udf_seconds": float,
+    "udf_cpu_seconds": float,
+    "udf_memory": parse_size,
+    "scheduler": str,
+    "result_store": str,
     "max_document": parse_size,
     "max_file": parse_size,
 }

@@ -50,6 +50,10 @@ class Job:
         openEO usage metrics.
     number
         Order of creation.
+    owner
+        User, where a reverse proxy tells users apart.
+    started
+        RFC 3339, when the present or last run began.
     """
 
     id: str
@@ -68,6 +72,14 @@ class Job:
     interrupted: int = 0
     usage: Mapping[str, Any] = field(default_factory=dict)
     number: int = 0
+    owner: str = ""
+    started: str = ""
+
+    @property
+    def queue(self) -> str:
+        """Name of the job option ``queue``: jobs of one user with different names take turns."""
+        name = self.options.get("queue")
+        return name if isinstance(name, str) else ""
 
 
 _COLUMNS = tuple(f.name for f in fields(Job))
@@ -99,6 +111,11 @@ class JobStore:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.executescript(_SCHEMA)
+        # Made by an earlier release: it gets the columns that it lacks.
+        known = {row["name"] for row in self._db.execute("PRAGMA table_info(jobs)")}
+        for name in _COLUMNS:
+            if name not in known:
+                self._db.execute(f"ALTER TABLE jobs ADD COLUMN {name} DEFAULT ''")
 
     def close(self) -> None:
         """Close the database; the store cannot be used afterwards."""
@@ -141,9 +158,25 @@ class JobStore:
             (before, before, -1 if limit is None else limit),
         )
 
-    def waiting(self, limit: int) -> list[Job]:
-        """Return up to ``limit`` queued jobs, the first in the queue first."""
-        return self._select("WHERE status = 'queued' ORDER BY queued_at LIMIT ?", (limit,))
+    def waiting(self, limit: int | None = None) -> list[Job]:
+        """Return queued jobs, the first in the queue first."""
+        return self._select(
+            "WHERE status = 'queued' ORDER BY queued_at LIMIT ?", (-1 if limit is None else limit,)
+        )
+
+    def heads(self) -> list[Job]:
+        """Return the first queued job of each queue of each user: one of them is next."""
+        return self._select(
+            "WHERE status = 'queued' AND queued_at IN (SELECT min(queued_at) FROM jobs WHERE"
+            " status = 'queued' GROUP BY owner, json_extract(options, '$.queue'))",
+            (),
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs are in each state."""
+        with self._lock:
+            rows = self._db.execute("SELECT status, count(*) FROM jobs GROUP BY status").fetchall()
+        return {row[0]: row[1] for row in rows}
 
     def with_status(self, statuses: Iterable[str]) -> list[Job]:
         """Return all jobs in one of these states, the oldest first."""

@@ -24,14 +24,18 @@ from typing import TYPE_CHECKING, Any
 from .errors import OpenEOError
 from .files import Fetcher, Workspace
 from .joblog import JobLog
+from .object_store import is_address
 
 if TYPE_CHECKING:
     from .engine.plan import Env
 
-__all__ = ["PROGRESS_FILE", "Request", "environment", "main", "write_json"]
+__all__ = ["PROGRESS_FILE", "WORKERS_FILE", "Request", "environment", "main", "write_json"]
 
 #: File in the folder that holds the per cent of the work that is done.
 PROGRESS_FILE = "progress"
+
+#: File in the folder that says which workers of a cluster are at the job.
+WORKERS_FILE = "workers.json"
 
 _LONGEST_TRACEBACK = 8000
 
@@ -61,6 +65,14 @@ class Request:
         Processes the engine may use.
     memory
         Bytes of memory one process may allocate.
+    share
+        Bytes of memory that the engine plans with.
+    scheduler
+        Address of a Dask scheduler; empty for none.
+    place
+        Folder or address in an object store for the result files; empty for the job's folder.
+    udf_seconds, udf_cpu_seconds, udf_memory
+        Limits of user-defined functions.
     """
 
     process_graph: Mapping[str, Any]
@@ -69,6 +81,12 @@ class Request:
     cache: str
     max_file: int
     memory: int
+    share: int
+    udf_seconds: float
+    udf_cpu_seconds: float
+    udf_memory: int
+    scheduler: str = ""
+    place: str = ""
     log_level: str = "info"
     workers: int = 1
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -131,7 +149,8 @@ def _run(request: Request, folder: Path, log: JobLog) -> Any:
     from .engine import execute  # noqa: PLC0415  (see environment)
 
     env = environment(request, folder, log)
-    return execute(request.process_graph, env=env, out_dir=folder / "results")
+    place = Path(request.place) if request.place and not env.store else folder / "results"
+    return execute(request.process_graph, env=env, out_dir=place)
 
 
 def environment(request: Request, folder: Path, log: JobLog) -> Env:
@@ -140,10 +159,11 @@ def environment(request: Request, folder: Path, log: JobLog) -> Env:
     from .catalog import Catalog  # noqa: PLC0415
     from .engine.plan import Env  # noqa: PLC0415
     from .engine.reader import Reader  # noqa: PLC0415
+    from .engine.udf_limits import UdfLimits  # noqa: PLC0415
 
     # A quarter of a process's share for the arrays of a window, up to a quarter for decoded
     # blocks; the rest is for what processes make on their way, UDFs, writing, and the libraries.
-    share = request.memory // (4 * request.workers)
+    share = request.share // (4 * request.workers)
     return Env(
         catalog=Catalog.from_settings(request.sources, Path(request.archive)),
         fetch=Fetcher(
@@ -157,6 +177,10 @@ def environment(request: Request, folder: Path, log: JobLog) -> Env:
         progress=_Progress(folder / PROGRESS_FILE),
         memory=share,
         open_reader=partial(Reader, cache_bytes=min(share, _MOST_BLOCKS)),
+        scheduler=request.scheduler,
+        news=_News(folder / WORKERS_FILE),
+        store=request.place if is_address(request.place) else "",
+        udf=UdfLimits(request.udf_seconds, request.udf_cpu_seconds, request.udf_memory),
     )
 
 
@@ -191,6 +215,16 @@ class _Progress:
             part = self.path.with_suffix(".part")
             part.write_text(f"{percent:.1f}")
             part.replace(self.path)
+
+
+@dataclass(frozen=True)
+class _News:
+    """Leave what is known of a cluster's workers where the server looks for it."""
+
+    path: Path
+
+    def __call__(self, news: Mapping[str, Any]) -> None:
+        write_json(self.path, news)
 
 
 class _LogHandler(logging.Handler):

@@ -61,6 +61,10 @@ def _unseen(percent: float) -> None:
     """Show nobody how far the run is."""
 
 
+def _nobody(news: Mapping[str, Any]) -> None:
+    """Tell nobody of the cluster."""
+
+
 @dataclass(frozen=True)
 class Env:
     """What a run needs from outside; picklable, since windows may run in other processes.
@@ -83,6 +87,8 @@ class Env:
         Makes the reader of a process.
     scheduler
         Address of a Dask scheduler whose workers evaluate the windows; empty for none.
+    news
+        Takes what is worth knowing of the cluster: address, workers, threads.
     store
         Address in an object store, such as ``s3://bucket/path``, that takes the result files
         instead of the folder; empty for none.
@@ -98,6 +104,7 @@ class Env:
     memory: int = 1 << 30
     open_reader: Callable[[], Any] = _default_reader
     scheduler: str = ""
+    news: Callable[[Mapping[str, Any]], None] = _nobody
     store: str = ""
     udf: UdfLimits = field(default_factory=UdfLimits)
 

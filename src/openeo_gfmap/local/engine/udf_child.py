@@ -29,7 +29,7 @@ from openeo.udf.udf_data import UdfData
 from openeo.udf.xarraydatacube import XarrayDataCube
 
 from ..errors import OpenEOError
-from .udf_messages import Call, Failure, Hello, PlainArray, Record, receive, send
+from .udf_messages import Call, Channel, Failure, Hello, PlainArray, Record
 from .udf_source import check_needs
 
 __all__ = ["main"]
@@ -40,13 +40,13 @@ _MOST_RECORDS = 200
 _MOST_FRAMES = 8
 
 
-def main(channel: int, life: int, memory: int) -> None:
+def main(socket: int, incoming: int, outgoing: int, life: int, memory: int) -> None:
     """Serve calls until the other side is gone.
 
     Parameters
     ----------
-    channel
-        File descriptor of the socket that calls come by.
+    socket, incoming, outgoing
+        File descriptors of the channel that calls come by, as seen from here.
     life
         File descriptor of a pipe that is closed when the other side ends.
     memory
@@ -57,14 +57,14 @@ def main(channel: int, life: int, memory: int) -> None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         if hard == resource.RLIM_INFINITY or memory < hard:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
-    connection = Connection(channel)
-    log = _Log(connection)
+    channel = Channel(Connection(socket), outgoing, incoming)
+    log = _Log(channel)
     logging.getLogger().addHandler(log)
     logging.getLogger().setLevel(logging.INFO)
-    send(connection, Hello())
+    channel.send(Hello())
     while True:
         try:
-            call: Call = receive(connection)
+            call: Call = channel.receive()
         except (EOFError, ConnectionResetError):
             return
         log.left = _MOST_RECORDS
@@ -72,7 +72,7 @@ def main(channel: int, life: int, memory: int) -> None:
         answer = _answer(call)
         _flush()
         with log.alone():
-            send(connection, answer)
+            channel.send(answer)
 
 
 def _answer(call: Call) -> PlainArray | Failure:
@@ -207,9 +207,9 @@ def _failure(error: BaseException, file: str, name: str) -> OpenEOError:
 class _Log(logging.Handler):
     """Python log records of a UDF go to the job's log."""
 
-    def __init__(self, connection: Connection):
+    def __init__(self, channel: Channel):
         super().__init__(logging.INFO)
-        self._connection = connection
+        self._channel = channel
         self.left = 0
 
     @contextmanager
@@ -235,7 +235,7 @@ class _Log(logging.Handler):
         if self.left < 0:
             level = "warning"
             message = f"The UDF logged more than {_MOST_RECORDS} records; the rest is left out."
-        send(self._connection, Record(level, message))
+        self._channel.send(Record(level, message))
 
 
 def _flush() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import OpenEOError
 from .udf_limits import UdfLimits
-from .udf_messages import Call, Failure, Hello, PlainArray, Record, receive, send
+from .udf_messages import Call, Channel, Failure, Hello, PlainArray, Record, shared_memory
 
 __all__ = ["UdfProcess"]
 
@@ -44,7 +44,10 @@ class UdfProcess:
         self._log = log
         self._scratch = tempfile.TemporaryDirectory(prefix="gfmap-udf-", ignore_cleanup_errors=True)
         ours, theirs = socket.socketpair()
+        calls, answers = shared_memory(), shared_memory()
         life, self._life = os.pipe()
+        given = (theirs.fileno(), calls, answers, life)
+        self._channel = Channel(Connection(ours.detach()), calls, answers)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [
@@ -52,21 +55,20 @@ class UdfProcess:
                     "-P",  # its folder is no place for modules: a UDF may write into it
                     "-m",
                     "openeo_gfmap.local.engine.udf_child",
-                    *map(str, (theirs.fileno(), life, limits.memory)),
+                    *map(str, (*given, limits.memory)),
                 ],
                 stdin=subprocess.DEVNULL,
                 cwd=self._scratch.name,
                 env={**os.environ, "TMPDIR": self._scratch.name},
-                pass_fds=(theirs.fileno(), life),
+                pass_fds=given,
             )
         except OSError:
-            ours.close()
+            self._channel.close()
             os.close(self._life)
             raise
         finally:
             theirs.close()
             os.close(life)
-        self._connection = Connection(ours.detach())
         self._ready = False
 
     def call(self, call: Call) -> PlainArray:
@@ -82,7 +84,7 @@ class UdfProcess:
             if not self._ready:
                 self._answer(time.monotonic() + _START_SECONDS, (Hello,))
                 self._ready = True
-            send(self._connection, call)
+            self._channel.send(call)
             answer = self._answer(time.monotonic() + self._limits.seconds, (PlainArray, Failure))
         except (EOFError, OSError) as error:
             raise self._ended() from error
@@ -102,7 +104,7 @@ class UdfProcess:
         """End the process and remove its folder."""
         self._process.kill()
         self._process.wait()
-        self._connection.close()
+        self._channel.close()
         if self._life >= 0:
             os.close(self._life)
             self._life = -1
@@ -111,11 +113,11 @@ class UdfProcess:
     def _answer(self, deadline: float, wanted: tuple[type, ...]) -> Any:
         """Wait for a message other than a log record."""
         while True:
-            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+            if not self._channel.poll(max(0.0, deadline - time.monotonic())):
                 self._process.kill()
                 self._process.wait()
                 raise self._too_long()
-            message = receive(self._connection)
+            message = self._channel.receive()
             if isinstance(message, wanted):
                 return message
             if isinstance(message, Record):

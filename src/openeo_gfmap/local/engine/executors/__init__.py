@@ -26,6 +26,6 @@ def executor_for(env: Env, windows: int) -> Executor:
         # Imported here: an extra, and slow to import.
         from .cluster import DaskCluster  # noqa: PLC0415
 
-        return DaskCluster(env.scheduler, env.log)
+        return DaskCluster(env.scheduler, env.log, env.news)
     workers = min(env.workers, windows)
     return ProcessPool(workers) if workers > 1 else InProcess()

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -48,11 +48,19 @@ class DaskCluster:
         Dask's own configuration.
     log
         Takes level and message.
+    news
+        Takes address, names of the workers, and threads, whenever they change.
     """
 
-    def __init__(self, address: str, log: Callable[[str, str], None]):
+    def __init__(
+        self,
+        address: str,
+        log: Callable[[str, str], None],
+        news: Callable[[Mapping[str, Any]], None],
+    ):
         self._address = address
         self._log = log
+        self._news = news
         self._workers: set[str] = set()
         self._threads = 0
         self._looked = 0.0
@@ -142,6 +150,14 @@ class DaskCluster:
         came, went = known.keys() - self._workers, self._workers - known.keys()
         self._workers = set(known)
         self._threads = sum(worker["nthreads"] for worker in known.values())
+        if came or went:
+            self._news(
+                {
+                    "scheduler": self._address,
+                    "workers": sorted(self._workers),
+                    "threads": self._threads,
+                }
+            )
         if went:
             self._log("warning", f"Lost {_named(went)}; others do what it was at.")
         if came:

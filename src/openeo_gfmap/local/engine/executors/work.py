@@ -58,7 +58,9 @@ class Job:
     def away(self) -> Job:
         """Return the job for another process: log and progress stay with the leading one."""
         plain = Env(self.env.catalog)
-        return replace(self, env=replace(self.env, log=plain.log, progress=plain.progress))
+        return replace(
+            self, env=replace(self.env, log=plain.log, progress=plain.progress, news=plain.news)
+        )
 
 
 @dataclass(frozen=True)
