@@ -10,6 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from ..errors import OpenEOError
+from . import bits
 from .periods import period_names
 
 __all__ = ["Array", "Cube", "align", "crop", "hide", "holds", "kind_of", "placed", "select"]
@@ -114,9 +115,7 @@ class Cube:
         if np.issubdtype(self.data.dtype, np.floating):
             return self
         wide = self.data.dtype.itemsize > 2
-        values = self.data.astype(np.float64 if wide else np.float32)
-        if self.nodata is not None:
-            values[self.data == self.nodata] = np.nan
+        values = bits.as_floats(self.data, self.nodata, np.float64 if wide else np.float32)
         return replace(self, data=values, nodata=None)
 
 
@@ -174,7 +173,12 @@ def select(cube: Cube, dim: str, labels: Sequence[Any] | np.ndarray[Any, Any]) -
     position = {label: index for index, label in enumerate(have.tolist())}
     wanted = np.asarray(labels, dtype=have.dtype).tolist() if len(labels) else []
     index = np.asarray([position[label] for label in wanted], dtype=int)
-    data = np.take(cube.data, index, axis=cube.axis(dim))
+    axis = cube.axis(dim)
+    if len(index) and np.all(np.diff(index) == 1):
+        # Neighbours, as the first bands or the dates of a month, need no copy.
+        data = cube.data[(*[slice(None)] * axis, slice(index[0], index[-1] + 1))]
+    else:
+        data = np.take(cube.data, index, axis=axis)
     return replace(cube, data=data, labels={**cube.labels, dim: have[index]})
 
 
@@ -192,7 +196,7 @@ def hide(cube: Cube, where: np.ndarray[Any, Any]) -> Cube:
         return cube
     (ready,) = align([cube], room=True)
     missing = np.nan if ready.nodata is None else ready.nodata
-    return replace(ready, data=np.where(where, ready.data.dtype.type(missing), ready.data))
+    return replace(ready, data=bits.put(ready.data, where, missing))
 
 
 def align(cubes: Sequence[Cube], *, room: bool = False) -> list[Cube]:

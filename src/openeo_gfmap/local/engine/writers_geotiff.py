@@ -29,7 +29,8 @@ def write_geotiff(
         Start of the file names: ``openEO`` gives ``openEO_2023-04-12Z.tif`` for a date (with the
         time of day where it is not midnight) and ``openEO.tif`` for a cube without dates.
     cube
-        Dims (t, bands, y, x) or a subset that has y and x. Booleans are written as bytes.
+        Dims (t, bands, y, x) or a subset that has y and x; another dimension may stand in for
+        ``bands``, as flatten_dimensions makes one. Booleans are written as bytes.
     feature
         Index of the feature that the files belong to, for the returned descriptions.
 
@@ -44,13 +45,14 @@ def write_geotiff(
     OpenEOError
         FormatUnsuitable: the cube has no y and x on a pixel grid, or other dimensions.
     """
-    if cube.geobox is None or not {"t", "bands", "y", "x"}.issuperset(cube.dims):
+    others = [d for d in cube.dims if d not in ("t", "y", "x")]
+    if cube.geobox is None or len(others) > 1:
         raise OpenEOError(
             "FormatUnsuitable",
             f"GeoTIFF holds rasters with the dimensions t, bands, y, x; this cube has "
-            f"{', '.join(cube.dims) or 'none'}. Reduce or drop the others, or save as NetCDF.",
+            f"{', '.join(cube.dims) or 'none'}. Reduce or flatten the others, or save as NetCDF.",
         )
-    bands = tuple(str(b) for b in cube.labels["bands"]) if "bands" in cube.dims else ()
+    bands = tuple(str(b) for d in others for b in cube.labels[d])
     place = describe_place(cube.geobox)
     nodata = float("nan") if cube.data.dtype.kind == "f" else cube.nodata
     assets = []
@@ -75,7 +77,8 @@ def write_geotiff(
 
 def _frames(cube: Cube) -> list[tuple[np.datetime64 | None, np.ndarray[Any, Any]]]:
     """Return (date or None, array of bands, y, x) for each date."""
-    data = cube.data if "bands" in cube.dims else np.expand_dims(cube.data, -3)
+    banded = set(cube.dims) - {"t", "y", "x"}
+    data = cube.data if banded else np.expand_dims(cube.data, -3)
     if data.dtype == bool:
         data = data.view(np.uint8)
     elif data.dtype == np.float16:

@@ -105,19 +105,23 @@ def _aggregated(  # noqa: PLR0917  (two of everything that a reducer needs)
     reducer: BoundCallback,
     context: Any,
 ) -> Cube:
-    source = along_axis(cube, dimension)
-    times = cube.labels[dimension]
-    out = np.full((len(groups), *source.values.shape[1:]), np.nan, dtype=source.values.dtype)
+    nothing = _dates(cube, dimension, np.empty(0, dtype=int)).values
+    out = np.full((len(groups), *nothing.shape[1:]), np.nan, dtype=nothing.dtype)
     for i, index in enumerate(groups):
         if len(index):
-            # Dates that follow each other, as those of a period do, need no copy.
-            block = slice(index[0], index[-1] + 1)
-            run = block if np.all(np.diff(index) == 1) else index
-            part = Array(source.values[run], times[run])
-            out[i] = reduced(part, reducer, context)
+            out[i] = reduced(_dates(cube, dimension, index), reducer, context)
     values = np.moveaxis(out, 0, cube.axis(dimension))
     made = cube.with_data(values, nodata=None).relabelled(dimension, labels)
     return in_type_of(cube, made, reducer)
+
+
+def _dates(cube: Cube, dimension: str, index: np.ndarray[Any, Any]) -> Array:
+    """Return the float values on some dates: not all at once, so that memory holds few floats."""
+    axis = cube.axis(dimension)
+    together = len(index) > 0 and bool(np.all(np.diff(index) == 1))
+    chosen = slice(index[0], index[-1] + 1) if together else index
+    part = cube.with_data(cube.data[(*[slice(None)] * axis, chosen)])
+    return Array(along_axis(part, dimension).values, cube.labels[dimension][chosen])
 
 
 @dataclass(frozen=True)
