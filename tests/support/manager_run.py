@@ -85,7 +85,8 @@ def hang(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
 
 
 def main(folder: str, url: str, jobs: str, how: str = "") -> None:
-    run = manager(Path(folder), url, post_job_action=hang if how == "slow" else label)
+    action = {"": label, "slow": hang, "plain": None}[how]
+    run = manager(Path(folder), url, post_job_action=action)
     run.run_jobs(table(int(jobs)), start_job, Path(folder) / "tracker.csv")
     run.create_stac()
 

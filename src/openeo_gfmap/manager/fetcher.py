@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
@@ -51,6 +53,25 @@ class _Arrived:
     path: Path
     size: int
     checksum: str
+
+
+_staging_locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+@contextmanager
+def _turn(staging: Path) -> Iterator[None]:
+    """Let one thread at a time work in a staging folder.
+
+    A run that was broken off leaves threads behind, which may still be at it when the next run of
+    the same process, in a notebook say, comes to the same job.
+    """
+    with _guard:
+        lock = _staging_locks.get(staging)
+        if lock is None:
+            lock = _staging_locks[staging] = threading.Lock()
+    with lock:
+        yield
 
 
 @dataclass(frozen=True)
@@ -108,28 +129,36 @@ class Fetcher:
         """
         # With the row: two back-ends may call their jobs the same.
         staging = self.output_dir / ".downloads" / results.safe_name(f"{job.job_id}_{row}")
-        staging.mkdir(parents=True, exist_ok=True)
-        try:
-            document = _results(job)
-            arrived, missing = self._download_all(job, document, staging)
-            with self.files_lock:
-                targets = self._targets(arrived, row, values)
-                # Described before they are moved: a file that does not open gets no final name.
-                items = [
-                    self._item(job.connection, document, file, path)
-                    for file, path in zip(arrived, targets, strict=True)
-                ]
-            for file, path in zip(arrived, targets, strict=True):
-                results.move(file.path, self.output_dir / path)
-        except ResultIncomplete:
+        with _turn(staging):
+            staging.mkdir(parents=True, exist_ok=True)
+            try:
+                arrived, targets, items, missing = self._bring(job, row, values, staging)
+            except ResultIncomplete:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
             shutil.rmtree(staging, ignore_errors=True)
-            raise
-        shutil.rmtree(staging, ignore_errors=True)
         files = tuple(
             SavedFile(path, file.size, file.checksum, item)
             for file, path, item in zip(arrived, targets, items, strict=True)
         )
         return Arrival(files, _told(missing, len(files)))
+
+    def _bring(
+        self, job: BatchJob, row: int, values: pd.Series[Any], staging: Path
+    ) -> tuple[list[_Arrived], list[str], list[dict[str, Any]], list[str]]:
+        """Return files, where they now are, their items, and why others are missing."""
+        document = _results(job)
+        arrived, missing = self._download_all(job, document, staging)
+        with self.files_lock:
+            targets = self._targets(arrived, row, values)
+            # Described before they are moved: a file that does not open gets no final name.
+            items = [
+                self._item(job.connection, document, file, path)
+                for file, path in zip(arrived, targets, strict=True)
+            ]
+        for file, path in zip(arrived, targets, strict=True):
+            results.move(file.path, self.output_dir / path)
+        return arrived, targets, items, missing
 
     def _download_all(
         self, job: BatchJob, document: Mapping[str, Any], staging: Path

@@ -10,7 +10,9 @@ batch of events or none of it.
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,6 +114,26 @@ class JobStore(Protocol):
         """Return the store, which was closed, to read from again."""
 
 
+_FULL = 1 << 16  # bytes left, with which SQLite cannot work
+
+
+def _ask_for_room(error: sqlite3.OperationalError, path: Path) -> None:
+    """Say of a full disk what the system says of one elsewhere.
+
+    Raises
+    ------
+    OSError
+        With ``ENOSPC``, when the disk is full; SQLite has several words for it.
+    """
+    code = error.sqlite_errorcode & 0xFF  # the rest says in which file of its own
+    is_full = code == sqlite3.SQLITE_FULL or (
+        code == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < _FULL
+    )
+    if is_full:
+        message = "the disk of the tracker is full; make room and run the same again"
+        raise OSError(errno.ENOSPC, message, str(path)) from error
+
+
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
@@ -168,10 +190,10 @@ class SqliteJobStore:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._has_log = self._log_due = False
         try:
-            self._db.execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
+            self._execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
             with self.transaction():
                 for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
+                    self._execute(statement)
                 version = int(self.noted("version") or _VERSION)
                 if version < _VERSION:
                     self._add_columns()
@@ -187,22 +209,36 @@ class SqliteJobStore:
                 f"knows {_VERSION}). Update openeo-gfmap, or name another tracker."
             )
         self.note("version", str(_VERSION))
-        if self._db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
+        if self._execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
             self._use_log()
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            _ask_for_room(error, self.path)
+            raise
+
+    def _execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        try:
+            self._db.executemany(statement, rows)
+        except sqlite3.OperationalError as error:
+            _ask_for_room(error, self.path)
+            raise
 
     def _use_log(self) -> None:
         """Have changes appended to a log: what costs least, and survives a kill.
 
         Not before there are rows: those of a new table would be written twice.
         """
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+        self._execute("PRAGMA journal_mode=WAL")
+        self._execute("PRAGMA synchronous=NORMAL")
+        self._execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         self._has_log, self._log_due = True, False
 
     def jobs(self) -> list[Job]:
         """Return all jobs, by row."""
-        return list(map(_job, self._db.execute(f"{_SELECT} jobs ORDER BY row")))
+        return list(map(_job, self._execute(f"{_SELECT} jobs ORDER BY row")))
 
     def columns(self) -> list[str]:
         """Return the user's column names in their order."""
@@ -210,42 +246,42 @@ class SqliteJobStore:
 
     def record(self, row: int) -> Record:
         """Return the user's part of a row."""
-        label, values = self._db.execute(
+        label, values = self._execute(
             "SELECT label, record FROM payload WHERE row = ?", (row,)
         ).fetchone()
         return Record(json.loads(label), _unpacked(values))
 
     def records(self) -> Iterator[Record]:
         """Iterate over the user's part of all rows, by row."""
-        for label, values in self._db.execute("SELECT label, record FROM payload ORDER BY row"):
+        for label, values in self._execute("SELECT label, record FROM payload ORDER BY row"):
             yield Record(json.loads(label), _unpacked(values))
 
     def files(self, row: int) -> tuple[SavedFile, ...]:
         """Return the files that were downloaded for a row."""
-        found = self._db.execute(
+        found = self._execute(
             "SELECT path, size, checksum, item FROM files WHERE row = ? ORDER BY position", (row,)
         )
         return tuple(SavedFile(p, size, check, json.loads(item)) for p, size, check, item in found)
 
     def items(self) -> Iterator[tuple[int, Item]]:
         """Iterate over the catalogue: row and item, by row and position."""
-        for row, item in self._db.execute("SELECT row, item FROM items ORDER BY row, position"):
+        for row, item in self._execute("SELECT row, item FROM items ORDER BY row, position"):
             yield row, json.loads(item)
 
     def count_items(self) -> int:
         """Return how many items the catalogue holds."""
-        return int(self._db.execute("SELECT COUNT(*) FROM items").fetchone()[0])
+        return int(self._execute("SELECT COUNT(*) FROM items").fetchone()[0])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Bundle writes: after a kill, all of them hold or none."""
-        self._db.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._db.execute("COMMIT")
+            self._execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
-                self._db.execute("ROLLBACK")
+                self._execute("ROLLBACK")
             raise
         if self._log_due:
             self._use_log()
@@ -257,7 +293,7 @@ class SqliteJobStore:
         for job, record in rows:
             added += 1
             self.save(job)
-            self._db.execute(
+            self._execute(
                 "INSERT INTO payload VALUES (?, ?, ?)",
                 (job.row, json.dumps(record.label), _packed(record.values)),
             )
@@ -266,12 +302,12 @@ class SqliteJobStore:
 
     def save(self, job: Job) -> None:
         """Write a job's state."""
-        self._db.execute(_SAVE, _values(job))
+        self._execute(_SAVE, _values(job))
 
     def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
         """Replace what is known of a row's files."""
-        self._db.execute("DELETE FROM files WHERE row = ?", (row,))
-        self._db.executemany(
+        self._execute("DELETE FROM files WHERE row = ?", (row,))
+        self._execute_many(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
             (
                 (row, i, f.path, f.size, f.checksum, json.dumps(dict(f.item)))
@@ -281,44 +317,44 @@ class SqliteJobStore:
 
     def set_items(self, row: int, items: Iterable[Item]) -> None:
         """Replace a row's items in the catalogue."""
-        self._db.execute("DELETE FROM items WHERE row = ?", (row,))
-        self._db.executemany(
+        self._execute("DELETE FROM items WHERE row = ?", (row,))
+        self._execute_many(
             "INSERT INTO items VALUES (?, ?, ?)",
             ((row, i, json.dumps(dict(item))) for i, item in enumerate(items)),
         )
 
     def keep(self, job: Job) -> None:
         """Remember a failed job of a row that is about to get a new one."""
-        self._db.execute(_KEEP, _values(job))
+        self._execute(_KEEP, _values(job))
 
     def past(self, row: int) -> tuple[Job, ...]:
         """Return the earlier jobs of a row, oldest first."""
-        found = self._db.execute(f"{_SELECT} past WHERE row = ? ORDER BY attempt", (row,))
+        found = self._execute(f"{_SELECT} past WHERE row = ? ORDER BY attempt", (row,))
         return tuple(map(_job, found))
 
     def past_jobs(self) -> Iterator[Job]:
         """Iterate over the earlier jobs of all rows."""
-        return map(_job, self._db.execute(f"{_SELECT} past ORDER BY row, attempt"))
+        return map(_job, self._execute(f"{_SELECT} past ORDER BY row, attempt"))
 
     def _add_columns(self) -> None:
         """Give the jobs of an older store the columns that came since."""
-        there = {name for _, name, *_ in self._db.execute("PRAGMA table_info(jobs)")}
+        there = {name for _, name, *_ in self._execute("PRAGMA table_info(jobs)")}
         blank = Job(0)
         for name in _COLUMNS:
             if name not in there:
                 default = getattr(blank, name)
-                self._db.execute(
+                self._execute(
                     f"ALTER TABLE jobs ADD COLUMN {name} DEFAULT "
                     f"{'NULL' if default is None else int(default)}"
                 )
 
     def note(self, key: str, value: str) -> None:
         """Remember a text."""
-        self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+        self._execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
 
     def noted(self, key: str) -> str | None:
         """Return a remembered text."""
-        found = self._db.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        found = self._execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
         return None if found is None else str(found[0])
 
     def close(self) -> None:

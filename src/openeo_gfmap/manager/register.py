@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -135,24 +133,18 @@ class Register:
         events = list(events)
         if not events:
             return
-        try:
-            with self._store.transaction():
-                for row, event in events:
-                    old = latest.get(row, self.jobs[row])
-                    new = self._step(old, event)
-                    steps.append((old, event, new))
-                    if new.status in FAILED and new.status is not old.status:
-                        remedy = decide(self._policy, new, self._store.past(row), self._backends)
-                        if remedy is not None:
-                            rests.append((row, self._policy.wait(new)))
-                            steps.append((new, remedy, self._step(new, remedy)))
-                            new = steps[-1][2]
-                    latest[row] = new
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-                raise
-            message = "the disk of the tracker is full; make room and run the same again"
-            raise OSError(errno.ENOSPC, message) from error
+        with self._store.transaction():
+            for row, event in events:
+                old = latest.get(row, self.jobs[row])
+                new = self._step(old, event)
+                steps.append((old, event, new))
+                if new.status in FAILED and new.status is not old.status:
+                    remedy = decide(self._policy, new, self._store.past(row), self._backends)
+                    if remedy is not None:
+                        rests.append((row, self._policy.wait(new)))
+                        steps.append((new, remedy, self._step(new, remedy)))
+                        new = steps[-1][2]
+                latest[row] = new
         self._account(steps)
         for row, job in latest.items():
             before, self.jobs[row] = self.jobs[row], job

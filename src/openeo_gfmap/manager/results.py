@@ -176,7 +176,7 @@ def download(
     attempts : int
         How often a download that broke off is taken up again.
     wait : callable
-        Waits so many seconds.
+        Waits so many seconds; returns true when the run is to end at once.
 
     Raises
     ------
@@ -196,7 +196,8 @@ def download(
             pause = max(_pause(attempt), access.asked_to_wait())
             if pause > _LONGEST_PAUSE:
                 break  # others want the thread meanwhile
-            wait(pause)
+            if wait(pause):
+                break  # the run is over
         try:
             _receive(connection, str(asset["href"]), part)
             size, checksum = check(part, asset, target.suffix)

@@ -110,10 +110,14 @@ class Tracker:
         if self.path is None:
             return
         part = self.path.with_name(self.path.name + ".part")
-        with part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(self._lines(jobs))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with part.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(self._lines(jobs))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)  # a full disk needs the room
+            raise
         # Noted before the file is replaced, next to the one before: a kill in between leaves a CSV
         # that is known either way.
         previous = (self.store.noted(_DIGEST) or "").split()[:1]
