@@ -5,6 +5,8 @@ Only what shows the help is imported at the top; each command imports what it ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +75,7 @@ def serve(
     from openeo_gfmap.launcher import state_folder  # noqa: PLC0415
 
     try:
+        from openeo_gfmap.local.display import TerminalDisplay  # noqa: PLC0415
         from openeo_gfmap.local.errors import OpenEOError  # noqa: PLC0415
         from openeo_gfmap.local.server import serve as run  # noqa: PLC0415
         from openeo_gfmap.local.settings import (  # noqa: PLC0415
@@ -87,7 +90,15 @@ def serve(
         )
         raise typer.Exit(2) from None
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    from rich.console import Console  # noqa: PLC0415
+    from rich.logging import RichHandler  # noqa: PLC0415
+
+    console = Console()
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, log_time_format="%X")
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = Settings.load(
             os.environ,
@@ -101,14 +112,18 @@ def serve(
             scheduler=scheduler,
             result_store=result_store,
         )
-        run(settings, on_ready=_tell)
+        if console.is_terminal:
+            with TerminalDisplay(console) as display:
+                run(settings, on_ready=partial(_tell, console.print), watch=display.update)
+        else:
+            run(settings, on_ready=partial(_tell, typer.echo))
     except (OpenEOError, ValueError) as error:
         typer.echo(f"gfmap serve: {error}", err=True)
         raise typer.Exit(2) from None
 
 
-def _tell(url: str, server_file: Path) -> None:
-    typer.echo(
+def _tell(say: Callable[[str], None], url: str, server_file: Path) -> None:
+    say(
         f"""\
 openEO back-end at {url}
 

@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from .child import adopt
 from .errors import OpenEOError
 from .joblog import rfc3339
 from .settings import Settings, StateFolder
+from .status import describe_status
 from .store import JobStore
 from .web import ROOT, Service
 
@@ -38,8 +39,15 @@ _log = logging.getLogger(__name__)
 # How long a server waits for the one before it to end.
 _PATIENCE = 15.0
 
+# How often the terminal shows how things stand.
+_SECONDS_BETWEEN_LOOKS = 1.0
 
-def serve(settings: Settings, on_ready: Callable[[str, Path], None] | None = None) -> None:
+
+def serve(
+    settings: Settings,
+    on_ready: Callable[[str, Path], None] | None = None,
+    watch: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     """Serve until idle, or until SIGINT or SIGTERM.
 
     Parameters
@@ -48,6 +56,8 @@ def serve(settings: Settings, on_ready: Callable[[str, Path], None] | None = Non
         Settings of the server.
     on_ready
         Called with address and ``server.json`` when the server is listening.
+    watch
+        Called each second with what the server is at (:func:`status.describe_status`).
 
     Raises
     ------
@@ -80,7 +90,7 @@ def serve(settings: Settings, on_ready: Callable[[str, Path], None] | None = Non
         # are still to be ended, so the signals must have no other effect.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _ignore)
-        asyncio.run(_serve(settings, sock, known, on_ready))
+        asyncio.run(_serve(settings, sock, known, on_ready, watch))
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
@@ -92,6 +102,7 @@ async def _serve(
     sock: socket.socket,
     known: dict[str, Any],
     on_ready: Callable[[str, Path], None] | None,
+    watch: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
     state = settings.folder
     store = JobStore(state.database)
@@ -113,11 +124,13 @@ async def _serve(
     _clean_up(state)
     queue.nursery.open()
     queue.recover()
-    tasks = (
+    tasks = [
         asyncio.create_task(_end_when_idle(service, server)),
         # The first client should not have to wait for all these imports.
         asyncio.create_task(service.load_engine()),
-    )
+    ]
+    if watch:
+        tasks.append(asyncio.create_task(_show(service, watch)))
     # The socket is listening already: a client that reads the file can connect at once.
     _write_private(state.server_file, known)
     _log.info("Serving %s on %s", state.root, known["url"])
@@ -151,6 +164,12 @@ class _Server(uvicorn.Server):
         """End on a signal."""
         self.close()
         super().handle_exit(sig, frame)
+
+
+async def _show(service: Service, watch: Callable[[Mapping[str, Any]], None]) -> None:
+    while True:
+        watch(await asyncio.to_thread(describe_status, service))
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 async def _end_when_idle(service: Service, server: _Server) -> None:
