@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,13 @@ def _relative(href: str, to_output: str) -> str:
 
 
 def _replace(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document unless it is there: of a large run that is resumed, most are."""
+    text = json.dumps(document, separators=(",", ":")).encode()
+    with suppress(OSError):
+        if path.read_bytes() == text:
+            return
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    part.write_bytes(text)
     part.replace(path)
 
 

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -249,7 +249,7 @@ class SqliteJobStore:
         label, values = self._execute(
             "SELECT label, record FROM payload WHERE row = ?", (row,)
         ).fetchone()
-        return Record(json.loads(label), _unpacked(values))
+        return Record(json.loads(label), _Kept(values))
 
     def records(self) -> Iterator[Record]:
         """Iterate over the user's part of all rows, by row."""
@@ -376,6 +376,26 @@ def _packed(values: Mapping[str, Any]) -> bytes:
 def _unpacked(kept: bytes | str) -> dict[str, Any]:
     """Return what `_packed` was given; older stores have it as text."""
     return dict(json.loads(kept if isinstance(kept, str) else zlib.decompress(kept)))
+
+
+class _Kept(Mapping[str, Any]):
+    """The user's row as it is kept: unpacked by who reads it, for most actions do not."""
+
+    def __init__(self, kept: bytes | str):
+        self._kept = kept
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return _unpacked(self._kept)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def _job(values: Sequence[Any]) -> Job:

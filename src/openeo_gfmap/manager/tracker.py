@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,15 +23,14 @@ from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.rows import (
     CONTRACT_COLUMNS,
     FURTHER_COLUMNS,
-    columns_shown,
     merge,
     pack,
     records_of,
     shadowed,
     text_of,
-    values_shown,
 )
 from openeo_gfmap.manager.tracker_lock import TrackerLock
+from openeo_gfmap.manager.view import View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +61,7 @@ class Tracker:
     def __init__(self, path: Path | None, df: pd.DataFrame):
         self.path = path
         self.store: JobStore = MemoryJobStore()
+        self._view = View(path) if path is not None else None
         self._lock: TrackerLock | None = None
         if path is None:
             self._merge(df)
@@ -107,30 +106,15 @@ class Tracker:
 
     def write_view(self, jobs: Iterable[Job]) -> None:
         """Replace the CSV by the jobs as they stand."""
-        if self.path is None:
+        if self._view is None:
             return
-        part = self.path.with_name(self.path.name + ".part")
-        try:
-            with part.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows(self._lines(jobs))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            part.unlink(missing_ok=True)  # a full disk needs the room
-            raise
+        self._view.write(jobs, self.store, self._note_digest)
+
+    def _note_digest(self, digest: str) -> None:
         # Noted before the file is replaced, next to the one before: a kill in between leaves a CSV
         # that is known either way.
         previous = (self.store.noted(_DIGEST) or "").split()[:1]
-        self.store.note(_DIGEST, " ".join([_digest(part), *previous]))
-        part.replace(self.path)
-
-    def _lines(self, jobs: Iterable[Job]) -> Iterator[list[str]]:
-        columns = self.store.columns()
-        header = columns_shown(columns)
-        yield header
-        for job, record in zip(jobs, self.store.records(), strict=True):
-            values = values_shown(job, record)
-            yield [text_of(values.get(name)) for name in header]
+        self.store.note(_DIGEST, " ".join([digest, *previous]))
 
     def _keep_foreign_view(self) -> None:
         """Save a CSV that somebody else wrote or changed before it is overwritten."""
