@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import OpenEOError
-from ..outputs import RASTER_FORMATS
 from ..plan import Call, CubeMeta, Meta, PlanContext, Rule, TableMeta
 from ..registry import (
     NOTHING,
@@ -15,7 +14,7 @@ from ..registry import (
     TableData,
     process,
 )
-from ..writers import VECTOR_FORMATS
+from ..writers import RASTER_FORMATS, VECTOR_FORMATS
 from ..writers_features import FEATURE_FORMATS
 
 _OPTIONS = ("sample_by_feature", "feature_id_property", "filename_prefix")
