@@ -48,10 +48,14 @@ class Files:
     def paths(self) -> list[tuple[str, int, str]]:
         """Band, resolution and path of each file, date by date."""
         return [
-            (band, work.RESOLUTION[band], str(Path(self.folder) / item["assets"][band]["href"]))
+            (band, work.RESOLUTION[band], self.place(item["assets"][band]["href"]))
             for item in self.items()
             for band in work.BANDS
         ]
+
+    def place(self, href: str) -> str:
+        """Path of a file, or its address."""
+        return href if "://" in href else str(Path(self.folder) / href)
 
 
 def window_of(box: Box, resolution: int) -> tuple[int, int, int, int]:
@@ -113,7 +117,7 @@ def _decode(job: tuple[str, list[tuple[int, int]], bool]) -> None:
         offsets, counts, dtype = page.dataoffsets, page.databytecounts, page.dtype
         across = -(-page.imagewidth // page.tilewidth)
         shape = (page.tilelength, page.tilewidth)
-    with open(path, "rb", buffering=0) as file:
+    with Path(path).open("rb", buffering=0) as file:
         for row, column in blocks:
             index = row * across + column
             file.seek(offsets[index])
@@ -201,7 +205,7 @@ def _absolute(files: Files) -> list[dict[str, Any]]:
     items = files.items()
     for item in items:
         for asset in item["assets"].values():
-            asset["href"] = str(Path(files.folder) / asset["href"])
+            asset["href"] = files.place(asset["href"])
     return items
 
 

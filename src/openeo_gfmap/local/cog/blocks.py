@@ -97,8 +97,8 @@ class _Stream(Protocol):
         """Return the next bytes; fewer at the end."""
         ...
 
-    def finish(self) -> None:
-        """Check what follows the last byte: the checksum."""
+    def finish(self) -> bool:
+        """Tell whether the end is reached; what follows the last byte, the checksum, is checked."""
         ...
 
 
@@ -116,9 +116,8 @@ class _Deflated:
         self._rest = self._inflate.unconsumed_tail
         return found
 
-    def finish(self) -> None:
-        if not self._inflate.eof:
-            self._inflate.decompress(self._rest, 1)
+    def finish(self) -> bool:
+        return bool(self._inflate.eof or (not self.read(1) and self._inflate.eof))
 
 
 class _Zstandard:
@@ -131,8 +130,8 @@ class _Zstandard:
     def read(self, size: int) -> bytes:
         return bytes(self._stream.read(size))
 
-    def finish(self) -> None:
-        self._stream.read(1)
+    def finish(self) -> bool:
+        return not self._stream.read(1)
 
 
 class _Stored:
@@ -144,8 +143,8 @@ class _Stored:
         self._position += size
         return self._data[self._position - size : self._position]
 
-    def finish(self) -> None:
-        """Nothing follows."""
+    def finish(self) -> bool:
+        return True  # padding at the end does no harm
 
 
 _STREAMS: dict[str, type[Any]] = {DEFLATE: _Deflated, ZSTD: _Zstandard, STORED: _Stored}
@@ -217,8 +216,8 @@ class CodedBlock:
             size = (stop - have) * layout.row_bytes
             try:
                 piece = self._stream.read(size)
-                if len(piece) == size and stop == layout.rows:
-                    self._stream.finish()
+                if len(piece) == size and stop == layout.rows and not self._stream.finish():
+                    raise BrokenBlock(f"it does not end after {layout.nbytes} bytes")
             except (_zlib.error, OSError) as error:
                 raise BrokenBlock(f"it cannot be inflated ({error})") from error
             if len(piece) != size:

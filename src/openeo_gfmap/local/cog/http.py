@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import certifi
 import urllib3
+from requests import certs
 from requests.utils import (
     get_auth_from_url,
     get_environ_proxies,
@@ -232,5 +232,5 @@ def _headers(url: str) -> dict[str, str]:
 
 def _ssl_context() -> ssl.SSLContext:
     names = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-    given = next((os.environ[name] for name in names if os.environ.get(name)), certifi.where())
+    given = next((os.environ[name] for name in names if os.environ.get(name)), certs.where())
     return ssl.create_default_context(cafile=given)

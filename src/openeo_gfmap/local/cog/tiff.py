@@ -202,7 +202,10 @@ def _understood(tags: _Directory) -> TiffHeader:
         raise Unsupported("it is not tiled")
     shape = (tags.number(_ROWS), tags.number(_COLUMNS))
     bands = tags.number(_SAMPLES, 1)
-    apart = tags.number(_PLANAR, 1) == 2
+    planes = tags.number(_PLANAR, 1)
+    if planes not in (1, 2):
+        raise Unsupported(f"its arrangement of bands, {planes}, is unknown")
+    apart = planes == 2
     layout = _layout(tags, 1 if apart else bands)
     offsets, counts = tags.values(_TILE_OFFSETS), tags.values(_TILE_COUNTS)
     across, down = -(-shape[1] // layout.columns), -(-shape[0] // layout.rows)

@@ -99,7 +99,13 @@ class RasterStore:
     def announce(self, wanted: Sequence[tuple[BandAsset, Span]]) -> None:
         """Say which windows will be read soon, in this order: remote blocks are on their way."""
         # JPEG 2000 and S3 are GDAL's: it opens those files when their turn comes.
-        ours = [each for each in wanted if is_url(each[0].href) and ".jp2" not in each[0].href]
+        ours = [
+            (asset, span)
+            for asset, span in wanted
+            if is_url(asset.href)
+            and ".jp2" not in asset.href
+            and (asset.href, asset.band_index, span) not in self._gathered
+        ]
         self.learn(asset for asset, _ in ours)
         ranges = []
         for asset, span in ours:
@@ -128,9 +134,14 @@ class RasterStore:
         self._gathered.clear()
 
     def load(self, assets: Sequence[BandAsset], span: Span) -> None:
-        """Read the blocks of a window that GDAL fetches from elsewhere, many at once."""
-        remote = [asset for asset in assets if is_remote(asset)]
+        """Fetch a window of several remote files, many blocks at once."""
+        remote = [
+            asset
+            for asset in assets
+            if is_remote(asset) and (asset.href, asset.band_index, span) not in self._gathered
+        ]
         self.learn(remote)
+        self.announce([(asset, span) for asset in remote])
         todo: list[tuple[BandAsset, BlockKey]] = []
         for asset in remote:
             with self._files.use(asset) as source:

@@ -195,7 +195,9 @@ class Reader:
         data = np.full((len(days), len(bands), *geobox.shape), target.missing, dtype=dtype)
         fills = [None if lookup is None else lookup(band).nodata for band in bands]
         with self._reading:
-            for band, waiting in _tasks(scenes, bands, days, target):
+            tasks = _tasks(scenes, bands, days, target)
+            self._announce(tasks, target)
+            for band, waiting in tasks:
                 self._fill(data[:, band], waiting, fills[band], target)
         return Cube(
             data,
@@ -264,6 +266,17 @@ class Reader:
                     if taken.whole:
                         break
         return spans
+
+    def _announce(self, tasks: Sequence[_Task], target: _Target) -> None:
+        """Let the first scene of every day be fetched, where files are remote."""
+        first = [assets for _, waiting in tasks for assets in waiting.values()]
+        if not any(is_remote(assets[0]) for assets in first):
+            return
+        self._store.learn(a[0] for a in first if a[0].transform is None or a[0].shape is None)
+        taken = [self._next(assets, target) for assets in first]
+        self._store.announce(
+            [(a[0], t.span) for a, t in zip(first, taken, strict=True) if t is not None]
+        )
 
     def _next(self, assets: list[BandAsset], target: _Target) -> _Taken | None:
         """Drop assets beside the window from the front; what to take of the first that is left."""
