@@ -17,7 +17,6 @@ from openeo_gfmap.manager.job_store import SqliteJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.tracker import Tracker
 
-
 REMARKS = (None, "two\nlines", "an old\rline", "")
 
 

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,6 @@ def _tagged(value: Any, where: str) -> dict[str, Any] | None:
 def unpack(value: Any) -> Any:
     """Return what `pack` was given."""
     import pandas as pd  # noqa: PLC0415
-    import shapely  # noqa: PLC0415
 
     if isinstance(value, list):
         return [unpack(part) for part in value]
@@ -153,9 +153,17 @@ def unpack(value: Any) -> Any:
         case "date":
             return date.fromisoformat(value["value"])
         case "geometry":
-            return shapely.from_wkb(value["value"])
+            return _geometry(value["value"])
         case _:
             return {key: unpack(part) for key, part in value.items()}
+
+
+@lru_cache(maxsize=256)
+def _geometry(wkb: str) -> Any:
+    """Return a geometry, which nobody can change; each is wanted for several actions in a row."""
+    import shapely  # noqa: PLC0415
+
+    return shapely.from_wkb(wkb)
 
 
 def text_of(packed: Any) -> str:
@@ -223,10 +231,11 @@ def merge(store: JobStore, df: pd.DataFrame) -> int:
     def new_rows() -> Iterator[tuple[Job, Record]]:
         row = count
         for record in records:
-            content = _content(record, columns)
-            if known[content]:
-                known[content] -= 1
-                continue
+            if known:  # else the tracker is new, and there is nothing to compare with
+                content = _content(record, columns)
+                if known[content]:
+                    known[content] -= 1
+                    continue
             taken = by_label.get(json.dumps(record.label))
             if taken is not None:
                 raise InputError(_differs(store.record(taken), record, columns))
