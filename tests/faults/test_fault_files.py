@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,26 @@ def test_names_of_assets_lead_nowhere(
     outside = [p for p in world.folder.iterdir() if not p.name.startswith(("tracker", "out"))]
     assert not outside and not Path("/etc/evil.nc").exists()
     assert not world.warnings()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_fewer_files_than_features_is_told(world: World, accepted: bool) -> None:
+    """Each file stays with its feature, which its name says, and who has none is named."""
+    features = json.dumps({"type": "FeatureCollection", "features": [{}] * 3})
+    world.script(1, assets={"openEO_2.nc": world.files["openEO_0.nc"]})
+    world.script(2, assets={"mosaic.nc": world.files["openEO_0.nc"]})  # one for all
+    df = world.table()
+    df.loc[[1, 2], "geometry"] = features
+    options = replace(QUICK, features_without_file=accepted)
+    counts = world.run(df=df, options=options)
+    assert list((world.out / "job_1").iterdir()) == [world.out / "job_1" / "patch_2.nc"]
+    assert len(world.items()) == 2 * (world.jobs - 2) + 2
+    if accepted:
+        assert counts == {"finished": world.jobs}
+    else:
+        assert counts == {"error": 1, "finished": world.jobs - 1}
+        assert "2 of 3 features have no file: 0, 1" in world.messages()[1]
+    assert len(world.backend.jobs) == world.jobs
 
 
 def test_one_name_twice_is_one_file_each(world: World) -> None:

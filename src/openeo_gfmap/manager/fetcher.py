@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import traceback
@@ -94,6 +95,8 @@ class Fetcher:
         Waits so many seconds, or until the run is to end at once.
     seconds
         Time limit of a call of the user's callback; None waits for ever.
+    features_without_file
+        Whether it is all right that features of a job have no file.
     """
 
     output_dir: Path
@@ -103,6 +106,7 @@ class Fetcher:
     attempts: int
     wait: Callable[[float], object]
     seconds: float | None = None
+    features_without_file: bool = True
 
     def fetch(self, job: BatchJob, row: int, values: pd.Series[Any]) -> Arrival:
         """Bring the result files of a job in place.
@@ -141,7 +145,24 @@ class Fetcher:
             SavedFile(path, file.size, file.checksum, item)
             for file, path, item in zip(arrived, targets, items, strict=True)
         )
-        return Arrival(files, _told(missing, len(files)))
+        absent = self._absent(values, len(files) + len(missing), arrived)
+        if absent is not None and self.features_without_file:
+            _log.info("Job %s: %s.", job.job_id, absent)
+            absent = None
+        told = [_told(missing, len(files)), absent]
+        return Arrival(files, "; ".join(filter(None, told)) or None)
+
+    @staticmethod
+    def _absent(values: pd.Series[Any], files: int, arrived: list[_Arrived]) -> str | None:
+        """Return which features of a job that makes one file a feature have none."""
+        features = _count_features(values.get("geometry"))
+        numbered = results.are_numbered([file.key for file in arrived])
+        if features is None or not numbered or files >= features:
+            return None
+        there = {file.index for file in arrived}
+        absent = [str(index) for index in range(features) if index not in there]
+        shown = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+        return f"{features - files} of {features} features have no file: {shown}"
 
     def _bring(
         self, job: BatchJob, row: int, values: pd.Series[Any], staging: Path
@@ -247,6 +268,17 @@ class Fetcher:
                 return cube_item(item_id(path), path, cube)
         item = _item_of(connection, document, file.key)
         return service_item(item_id(path), path, document["assets"][file.key], item, document)
+
+
+def _count_features(geometry: Any) -> int | None:
+    """Return how many features a row is about; None when its geometry is no feature collection."""
+    if isinstance(geometry, str) and "FeatureCollection" in geometry:
+        try:
+            geometry = json.loads(geometry)
+        except ValueError:
+            return None
+    features = geometry.get("features") if isinstance(geometry, Mapping) else None
+    return len(features) if isinstance(features, list) else None
 
 
 def _told(missing: list[str], arrived: int) -> str | None:

@@ -31,6 +31,7 @@ from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line
 __all__ = [
     "FILE_LOCK",
     "Claims",
+    "are_numbered",
     "asset_order",
     "check",
     "download",
@@ -128,11 +129,20 @@ def asset_order(names: list[str]) -> list[tuple[int, str]]:
     have no file, so it is not the position. Where not every name ends in a number of its own, it is
     the position after all.
     """
-    numbers = [re.search(r"(?:^|_)(\d+)$", Path(name).stem) for name in names]
-    indices = [int(match[1]) for match in numbers if match]
-    if len(indices) == len(names) and len(set(indices)) == len(names):
-        return sorted(zip(indices, names, strict=True))
+    if are_numbered(names):
+        return sorted((index, name) for name in names if (index := _number(name)) is not None)
     return list(enumerate(names))
+
+
+def are_numbered(names: list[str]) -> bool:
+    """Tell whether each name ends in a number of its own, as files of single features do."""
+    numbers = [_number(name) for name in names]
+    return None not in numbers and len(set(numbers)) == len(names)
+
+
+def _number(name: str) -> int | None:
+    match = re.search(r"(?:^|_)(\d+)$", Path(name).stem)
+    return int(match[1]) if match else None
 
 
 def file_name(key: str, asset: Mapping[str, Any]) -> str:

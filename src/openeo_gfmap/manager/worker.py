@@ -108,6 +108,7 @@ class Worker:
             attempts=options.download_attempts,
             wait=wait,
             seconds=options.action_seconds,
+            features_without_file=options.features_without_file,
         )
         self._processor = PostProcessor(
             output_dir, post_job_action, files_lock, options.action_seconds
