@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from distributed import LocalCluster
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +41,16 @@ def s3(_s3_server: str) -> Iterator[str]:
             Bucket="results"
         )
         yield "s3://results"
+
+
+@pytest.fixture(scope="session")
+def cluster(s3: str) -> Iterator[LocalCluster]:
+    """Two workers, each a process of its own with a nanny, as ``dask worker`` starts them.
+
+    They know the way to the object store from their environment.
+    """
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1",
+        dashboard_address=None, worker_dashboard_address=None,
+    ) as cluster:  # fmt: skip
+        yield cluster

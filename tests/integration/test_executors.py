@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,19 +79,6 @@ def sums(result: JobResult) -> dict[str, str]:
     return {asset.name: asset.checksum for asset in result.assets}
 
 
-@pytest.fixture(scope="module")
-def cluster(s3: str) -> Iterator[LocalCluster]:
-    """Two workers, each a process of its own with a nanny, as ``dask worker`` starts them.
-
-    They know the way to the object store from their environment.
-    """
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1",
-        dashboard_address=None, worker_dashboard_address=None,
-    ) as cluster:  # fmt: skip
-        yield cluster
-
-
 def workers_of(cluster: LocalCluster) -> list[int]:
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=30)
@@ -154,7 +140,9 @@ class TestLostWorkers:
         workers_of(cluster)  # all there
         monkeypatch.setattr(cluster.scheduler, "allowed_failures", 1)  # not three, which take long
         reader = partial(SlowReader, FakeCollection(), poison=WEST[5])
-        with pytest.raises(OpenEOError, match=r"windows .*5.*: most often for want of memory"):
+        with pytest.raises(
+            OpenEOError, match=r"given the windows \d.*: most often for want of memory"
+        ):
             done(
                 patches(), tmp_path, scheduler=cluster.scheduler_address, open_reader=reader,
             )  # fmt: skip

@@ -175,9 +175,9 @@ class DaskCluster:
             names = ", ".join(str(window.index) for window in task)
             raise OpenEOError(
                 "JobFailed",
-                "Several workers, one after the other, ended while they evaluated the windows "
-                f"{names}: most often for want of memory. Ask for fewer bands or dates in a job, "
-                "or give the workers more memory.",
+                f"Several workers, one after the other, ended while they were given the windows "
+                f"{names} and others near them: most often for want of memory. Ask for fewer bands "
+                "or dates in a job, or give the workers more memory.",
                 status=500,
             ) from error
         except CancelledError as error:
