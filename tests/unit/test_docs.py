@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
@@ -103,6 +104,41 @@ def test_all_statuses_are_documented() -> None:
 
     text = (ROOT / "docs" / "running-jobs.md").read_text(encoding="utf-8")
     assert [s.shown for s in JobStatus if f"`{s.shown}`" not in text] == []
+
+
+@pytest.fixture
+def draw_lifecycle(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    return importlib.import_module("draw_lifecycle")
+
+
+def test_the_life_of_a_job_is_drawn_from_the_code(draw_lifecycle: ModuleType) -> None:
+    text = (ROOT / "docs" / "life-of-a-job.md").read_text(encoding="utf-8")
+    command = "python tools/draw_lifecycle.py docs/life-of-a-job.md"
+    assert draw_lifecycle.page_of(text) == text, f"run: {command}"
+
+
+def test_every_change_of_state_is_in_the_drawing(draw_lifecycle: ModuleType) -> None:
+    """Arrows of a box stand for those of its states: none is left out, and none is made up."""
+    from openeo_gfmap.manager.lifecycle import TRANSITIONS
+
+    boxes = {name: set(states) for name, (_, states) in draw_lifecycle.BOXES.items()}
+    drawn = set()
+    for (source, target), events in draw_lifecycle.edges().items():
+        named = {draw_lifecycle.name(state) for state in boxes.get(source, ())} or {source}
+        drawn |= {(state, event, target) for state in named for event in events}
+    there = boxes["there"]
+    changes = {
+        (draw_lifecycle.name(state), event, draw_lifecycle.name(target))
+        for state, event, target in draw_lifecycle.transitions()
+        if state is not target and not {state, target} <= there
+    }
+    within = {change for change in drawn if change[1] == "Seen"}
+    assert drawn - within == changes
+    assert {state for change in within for state in change[::2]} == set(map(str, there))
+    assert {state for state, *_ in draw_lifecycle.transitions()} | {
+        state for state, events in TRANSITIONS.items() if not events
+    } == set(TRANSITIONS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
