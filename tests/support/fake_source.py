@@ -6,7 +6,7 @@ that reads the wrong pixels cannot go unnoticed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -98,7 +98,7 @@ class FakeReader:
     collection: FakeCollection = field(default_factory=FakeCollection)
     reads: list[tuple[tuple[str, ...], tuple[int, int]]] = field(default_factory=list)
 
-    def prepare(self, windows: Sequence[Any]) -> int:
+    def prepare(self, windows: Iterable[Any]) -> int:
         return 1
 
     def read(

@@ -36,7 +36,9 @@ __all__ = [
     "OpenRaster",
     "RasterHeader",
     "gdal_options",
+    "is_plain_web",
     "open_raster",
+    "unreadable",
 ]
 
 _MIN_SIDE = 256  # px: blocks smaller than this are read several at once
@@ -309,7 +311,7 @@ def open_raster(asset: BandAsset, fetcher: Fetcher | None = None) -> BlockSource
     source: FileBytes | RemoteBytes | None = None
     if _is_local(href):
         source = FileBytes(href)
-    elif fetcher is not None and _is_plain_web(href):
+    elif fetcher is not None and is_plain_web(href):
         source = RemoteBytes(href, fetcher)
     if source is not None:
         # GDAL knows more kinds of files, and says best what is wrong with one.
@@ -318,10 +320,10 @@ def open_raster(asset: BandAsset, fetcher: Fetcher | None = None) -> BlockSource
     return GdalRaster(href)
 
 
-def _is_plain_web(href: str) -> bool:
-    """Whether byte ranges are all that is needed: no signing, nothing asked of GDAL."""
+def is_plain_web(href: str) -> bool:
+    """Whether a file may be ours to fetch: no signing, no JPEG 2000, nothing asked of GDAL."""
     unsigned = href.startswith(_PLANETARY_COMPUTER) and "?" not in href
-    return is_url(href) and not unsigned and is_ours(href)
+    return is_url(href) and not unsigned and ".jp2" not in href and is_ours(href)
 
 
 def _has_s3_credentials() -> bool:
@@ -340,6 +342,7 @@ def _enlarged(block: int, size: int) -> int:
 
 
 def unreadable(href: str, error: Exception | str) -> OpenEOError:
+    """Return the error that a file cannot be read, with what to look at."""
     return OpenEOError(
         "SourceUnavailable",
         f"{href} cannot be read: {error}. Check that the file is there and complete, and that "

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from requests import certs
 from requests.utils import (
+    DEFAULT_CA_BUNDLE_PATH,
     get_auth_from_url,
     get_environ_proxies,
     get_netrc_auth,
@@ -232,5 +232,7 @@ def _headers(url: str) -> dict[str, str]:
 
 def _ssl_context() -> ssl.SSLContext:
     names = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-    given = next((os.environ[name] for name in names if os.environ.get(name)), certs.where())
+    given = next(
+        (os.environ[name] for name in names if os.environ.get(name)), DEFAULT_CA_BUNDLE_PATH
+    )
     return ssl.create_default_context(cafile=given)

@@ -23,10 +23,6 @@ from .plan import Call, CubeMeta, Env, Plan, Scope, rule_of
 __all__ = ["NO_DATA", "Evaluation"]
 
 
-# Windows whose needs are worked out before the first is read; mostly memory ends it earlier.
-_FAR_AHEAD = 128
-
-
 class _Empty(Enum):
     NO_DATA = "no data"
 
@@ -66,7 +62,10 @@ class Evaluation:
         """
         if self.plan.result not in self.plan.calls:
             return len(windows)
-        return self.reader.prepare([self._requests(w) for w in windows[:_FAR_AHEAD]])
+        try:
+            return self.reader.prepare(self._requests(window) for window in windows)
+        except Exception:  # noqa: BLE001 - shows again where the window is evaluated, and is named
+            return 1
 
     def _requests(self, window: Window) -> list[Request]:
         demands = self.plan.demands(Demand(window.box), window)

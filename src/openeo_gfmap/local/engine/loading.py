@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -69,7 +69,7 @@ class PixelReader(Protocol):
         """Read a window into a cube with dims (t, bands, y, x)."""
         ...
 
-    def prepare(self, windows: Sequence[Sequence[Request]]) -> int:
+    def prepare(self, windows: Iterable[Sequence[Request]]) -> int:
         """Read for several windows at once; returns how many of them are ready, at least one."""
         ...
 

@@ -15,9 +15,18 @@ from affine import Affine
 from ..cog.blocks import BrokenBlock
 from ..cog.fetching import Fetcher
 from ..cog.http import RangeClient
+from ..cog.tiff import HEADER_BYTES
 from ..errors import OpenEOError
-from ..rasters import Block, BlockSource, CogRaster, OpenRaster, RasterHeader, unreadable
-from ..stac_source import BandAsset, is_url
+from ..rasters import (
+    Block,
+    BlockSource,
+    CogRaster,
+    OpenRaster,
+    RasterHeader,
+    is_plain_web,
+    unreadable,
+)
+from ..stac_source import BandAsset
 from .block_cache import BlockCache, BlockKey, FileCache
 from .resampling import SourceGrid, Span
 
@@ -36,7 +45,7 @@ class RasterStore:
     Parameters
     ----------
     cache_bytes
-        Bound on blocks kept.
+        Bound on blocks kept; a quarter of it may be on its way from remote files beside them.
     max_open
         Bound on open files.
     threads
@@ -47,10 +56,13 @@ class RasterStore:
 
     def __init__(self, *, cache_bytes: int, max_open: int, threads: int, opener: OpenRaster):
         self._threads = threads
-        self._fetcher = Fetcher(RangeClient(connections=threads), threads=threads)
+        self._fetcher = Fetcher(
+            RangeClient(connections=threads), threads=threads, most_bytes=cache_bytes // 4
+        )
         self._blocks = BlockCache(cache_bytes)
         self._opener = opener
         self._files = FileCache(max_open, self._open)
+        self._plain: dict[str, bool] = {}
         self._grids: dict[Any, SourceGrid] = {}
         self._types: dict[tuple[str, int], tuple[np.dtype[Any], float | None]] = {}
         self._same: dict[SourceGrid, SourceGrid] = {}
@@ -93,17 +105,22 @@ class RasterStore:
     def learn(self, assets: Iterable[BandAsset]) -> None:
         """Read the headers of remote files, many at once."""
         unknown = {a.href: a for a in assets if is_remote(a) and not self._files.knows(a)}
-        for _ in self._pool.map(self.header, unknown.values()) if unknown else ():
+        ours = [asset for asset in unknown.values() if self._is_plain_web(asset.href)]
+        self._fetcher.want((asset.href, 0, HEADER_BYTES) for asset in ours)
+        for asset in ours:
+            self.header(asset)
+        left = [asset for asset in unknown.values() if not self._files.knows(asset)]
+        for _ in self._pool.map(self.header, left) if left else ():
             pass
 
     def announce(self, wanted: Sequence[tuple[BandAsset, Span]]) -> None:
         """Say which windows will be read soon, in this order: remote blocks are on their way."""
-        # JPEG 2000 and S3 are GDAL's: it opens those files when their turn comes.
+        # GDAL opens its files when their turn comes.
         ours = [
             (asset, span)
             for asset, span in wanted
-            if is_url(asset.href)
-            and ".jp2" not in asset.href
+            if is_remote(asset)
+            and self._is_plain_web(asset.href)
             and (asset.href, asset.band_index, span) not in self._gathered
         ]
         self.learn(asset for asset, _ in ours)
@@ -181,6 +198,12 @@ class RasterStore:
         self.forget()
         self._files.clear()
         self._blocks.clear()
+
+    def _is_plain_web(self, href: str) -> bool:
+        known = self._plain.get(href)
+        if known is None:
+            known = self._plain[href] = is_plain_web(href)
+        return known
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

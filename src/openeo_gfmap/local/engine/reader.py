@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,10 +42,13 @@ class _Ahead:
     spans: list[tuple[BandAsset, Span]] = field(default_factory=list)
     ready: int = 0
     ready_spans: int = 0
+    _windows: int = 0
     _bytes: int = 0
 
     def add(self, spans: Sequence[tuple[BandAsset, Span]], most: int) -> None:
+        """Take in a window."""
         self.spans += spans
+        self._windows += 1
         # Two bytes a pixel, which most files have: it is no matter of life and death.
         self._bytes += sum(2 * (b - t) * (r - left) for _, (t, b, left, r) in spans)
         if self._bytes <= most:
@@ -53,9 +56,11 @@ class _Ahead:
             self.ready_spans = len(self.spans)
 
     def is_full(self, most: int) -> bool:
-        """Whether there is enough to do; what is remote may come further ahead."""
+        """Whether there is enough to do; what is remote comes further ahead."""
         remote = bool(self.spans) and is_remote(self.spans[-1][0])
-        return self._bytes > (2 * most if remote else most)
+        if not remote:
+            return self._bytes > most
+        return self._bytes > 2 * most and self._windows > 1
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ class Reader:
             None if target.dtype.kind == "f" else nodata,
         )
 
-    def prepare(self, windows: Sequence[Sequence[Request]]) -> int:
+    def prepare(self, windows: Iterable[Sequence[Request]]) -> int:
         """Read for several windows at once: each block is inflated once for all of them.
 
         Their pixels wait for :meth:`read`, in bounded memory. Remote files of further windows are
@@ -216,7 +221,8 @@ class Reader:
         Parameters
         ----------
         windows
-            What will be read for each window, in the order of reading.
+            What will be read for each window, in the order of reading; as many are looked at as
+            memory allows for.
 
         Returns
         -------
@@ -237,9 +243,14 @@ class Reader:
                 if ahead.is_full(self._ahead_bytes):
                     break
             self._store.announce(ahead.spans)
-            if ahead.ready > 1:
+            if ahead.ready <= 1:
+                return 1
+            try:
                 self._store.gather(ahead.spans[: ahead.ready_spans])
-        return max(1, ahead.ready)
+            except MemoryError:  # one window alone may fit
+                self._store.forget()
+                return 1
+            return ahead.ready
 
     def grid_of(self, asset: BandAsset) -> GeoBox:
         """Return the pixel grid of a band: from its STAC metadata, else the file's header."""
