@@ -179,6 +179,8 @@ class Fetcher:
             ]
         for file, path in zip(arrived, targets, strict=True):
             results.move(file.path, self.output_dir / path)
+        for folder in {(self.output_dir / path).parent for path in targets}:
+            results.sync(folder)  # once, not after each file: the slowest part of it
         return arrived, targets, items, missing
 
     def _download_all(

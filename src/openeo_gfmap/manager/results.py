@@ -39,6 +39,7 @@ __all__ = [
     "place",
     "safe_name",
     "sha256_of",
+    "sync",
 ]
 
 #: One thread at a time in code that may open NetCDF files: ours, and the user's callbacks, which
@@ -227,7 +228,7 @@ def download(
             part.unlink(missing_ok=True)  # a full disk needs the room for the tracker
             raise
         else:
-            _sync(part)
+            sync(part)
             part.replace(target)
             return size, checksum
     part.unlink(missing_ok=True)
@@ -311,7 +312,10 @@ def multihash_of(path: Path) -> str:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a checked file its final name; nobody ever sees half of it."""
+    """Give a checked file its final name; nobody ever sees half of it.
+
+    The name is on disk for sure after a `sync` of its folder.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.replace(target)
@@ -325,10 +329,9 @@ def move(source: Path, target: Path) -> None:
             os.fsync(copy.fileno())
         part.replace(target)
         source.unlink()
-    _sync(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file, or the names in a folder, to disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows does not open folders
