@@ -206,6 +206,34 @@ def test_netcdf_with_times_of_day_many_chunks_and_odd_labels(tmp_path: Path) -> 
         np.testing.assert_array_equal(dataset["x_band"], data[:, 1])
 
 
+def test_files_of_one_structure_share_nothing_else(tmp_path: Path) -> None:
+    """The structure is made once for all files that have it: no value may come along."""
+    first = make_cube()
+    write_netcdf(tmp_path / "first.nc", first, band_attrs={BANDS[0]: {"scale": 1}})
+    other = GeoBox(UTM.shape, Affine(10, 0, 500000, 0, -10, 4000000), "EPSG:32631")
+    second = replace(
+        make_cube(geobox=other, days=DAYS + np.timedelta64(7, "D")), data=first.data[::-1].copy()
+    )
+    write_netcdf(
+        tmp_path / "second.nc", second, title="Second", band_attrs={BANDS[0]: {"scale": 1.0}}
+    )
+    write_netcdf(tmp_path / "third.nc", first, band_attrs={BANDS[0]: {"scale": [1, 2]}})
+    with (
+        xr.open_dataset(tmp_path / "first.nc") as one,
+        xr.open_dataset(tmp_path / "second.nc") as two,
+        xr.open_dataset(tmp_path / "third.nc") as three,
+    ):
+        assert (one.title, two.title, three.title) == ("first", "Second", "third")
+        assert two.x[0] == 500005
+        assert two.y[0] == 3999995
+        np.testing.assert_array_equal(two.t, DAYS + np.timedelta64(7, "D"))
+        np.testing.assert_array_equal(two[BANDS[1]], second.data[:, 1])
+        np.testing.assert_array_equal(one[BANDS[1]], first.data[:, 1])
+        kinds = [np.asarray(d[BANDS[0]].attrs["scale"]).dtype.kind for d in (one, two, three)]
+        assert kinds == ["i", "f", "i"]
+        np.testing.assert_array_equal(three[BANDS[0]].attrs["scale"], [1, 2])
+
+
 def test_netcdf_survives_what_the_reference_pipeline_does_to_it(tmp_path: Path) -> None:
     """Its post-job action loads the file, adds attributes, and writes it over itself."""
     cube = make_cube()

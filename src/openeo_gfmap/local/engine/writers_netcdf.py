@@ -100,12 +100,14 @@ def write_netcdf(
     dims = tuple(d for d in cube.dims if d != "bands")
     coordinates = {dim: _coordinate(dim, cube) for dim in dims}
     names = _variable_names(bands)
-    extra = band_attrs or {}
+    attributes = [
+        {"long_name": band, "units": "", **(band_attrs or {}).get(band, {})} for band in bands
+    ]
     layout = Layout(
         dims=tuple(_as_coordinate(dim, *coordinates[dim]) for dim in dims),
         variables=tuple(
-            (name, tuple({"long_name": band, "units": "", **extra.get(band, {})}.items()))
-            for name, band in zip(names, bands, strict=True)
+            (name, tuple((k, v) for k, v in texts.items() if isinstance(v, str)))
+            for name, texts in zip(names, attributes, strict=True)
         ),
         dtype=stored.dtype.str,
         fill=None if fill is None else fill.tobytes(),
@@ -115,17 +117,20 @@ def write_netcdf(
         texts=(("description", description),),
         chunks=chunk_shape(dims, stored.shape[1:], stored.dtype.itemsize),
     )
+    chunks = _Chunks(layout.chunks, stored, fill) if layout.chunks else None
     with atomic(path) as part:
         part.write_bytes(skeleton(layout))
         with h5py.File(part, "r+", libver=LIBVER) as file:
             set_attributes(file, {"title": title or path.stem})
-            for dim, (values, _) in coordinates.items():
-                file[dim][...] = values
-            for name, plane in zip(names, stored, strict=True):
-                if layout.chunks:
-                    _write_chunks(file[name], plane, layout.chunks, fill)
-                else:
+            for dim, (labels, _) in coordinates.items():
+                file[dim][...] = labels
+            for name, plane, values in zip(names, stored, attributes, strict=True):
+                numbers = {k: v for k, v in values.items() if not isinstance(v, str)}
+                set_attributes(file[name], numbers)
+                if chunks is None:
                     file[name][()] = plane
+                else:
+                    chunks.write(file[name], plane)
                 forget(plane)
     return finish(
         ResultAsset(
@@ -181,31 +186,46 @@ def _as_stored(values: NdArray) -> tuple[NdArray, tuple[tuple[str, str], ...]]:
     return values.view(f"i{values.dtype.itemsize}"), (("_Unsigned", "true"),)
 
 
-def _write_chunks(
-    variable: h5py.Dataset, values: NdArray, chunks: tuple[int, ...], fill: NdArray | None
-) -> None:
-    """Deflate the chunks and hand them to HDF5 as they are; edge chunks are padded with fill."""
-    for origin in itertools.product(
-        *(range(0, n, c) for n, c in zip(values.shape, chunks, strict=True))
-    ):
-        block = values[tuple(slice(o, o + c) for o, c in zip(origin, chunks, strict=True))]
-        if block.shape != chunks:
-            whole = np.full(chunks, 0 if fill is None else fill, dtype=values.dtype)
-            whole[tuple(slice(0, n) for n in block.shape)] = block
-            block = whole
-        variable.id.write_direct_chunk(origin, deflate(_shuffled(block).data, LEVEL))
+class _Chunks:
+    """Shuffles and deflates chunks and hands them to HDF5 as they are.
 
+    Its buffers serve all chunks of a file: fresh memory for each would take longer than the work.
+    """
 
-def _shuffled(block: NdArray) -> NdArray:
-    """Do what HDF5's shuffle filter does: all lowest bytes, then all second bytes, and so on."""
-    size = block.dtype.itemsize
-    planes = np.empty((size, *block.shape), dtype=np.uint8)
-    numbers = block.view(f"u{size}")
-    for place, plane in enumerate(planes):
-        # The files' byte order is that of the machine; the cast keeps the lowest byte.
-        shift = 8 * (place if sys.byteorder == "little" else size - 1 - place)
-        np.copyto(plane, numbers >> shift if shift else numbers, casting="unsafe")
-    return planes
+    def __init__(self, chunks: tuple[int, ...], stored: NdArray, fill: NdArray | None):
+        size = stored.dtype.itemsize
+        self._chunks = chunks
+        self._fill = 0 if fill is None else fill
+        self._whole = np.empty(chunks, dtype=stored.dtype)
+        self._shifted = np.empty(chunks, dtype=f"u{size}")
+        self._planes = np.empty((size, *chunks), dtype=np.uint8)
+
+    def write(self, variable: h5py.Dataset, values: NdArray) -> None:
+        """Write all chunks of a variable; those at the edges are padded with the fill value."""
+        for origin in itertools.product(
+            *(range(0, n, c) for n, c in zip(values.shape, self._chunks, strict=True))
+        ):
+            place = tuple(slice(o, o + c) for o, c in zip(origin, self._chunks, strict=True))
+            block = values[place]
+            if block.shape != self._chunks:
+                self._whole.fill(self._fill)
+                self._whole[tuple(slice(0, n) for n in block.shape)] = block
+                block = self._whole
+            self._shuffle(block.view(self._shifted.dtype))
+            variable.id.write_direct_chunk(origin, deflate(self._planes.data, LEVEL))
+
+    def _shuffle(self, numbers: NdArray) -> None:
+        """Do what HDF5's shuffle filter does: all lowest bytes, then all second bytes, and so on.
+
+        The files' byte order is that of the machine.
+        """
+        order = range(len(self._planes))
+        for plane, place in zip(
+            self._planes, order if sys.byteorder == "little" else reversed(order), strict=True
+        ):
+            # The cast keeps the lowest byte.
+            np.right_shift(numbers, 8 * place, out=self._shifted)
+            np.copyto(plane, self._shifted, casting="unsafe")
 
 
 def _as_coordinate(dim: str, values: NdArray, attributes: Mapping[str, str]) -> Coordinate:

@@ -64,7 +64,7 @@ class Layout:
     dims
         Dimensions of the band variables, in order.
     variables
-        Names of the band variables, each with the pairs of its further attributes.
+        Names of the band variables, each with the pairs of its attributes that are texts.
     dtype
         Of the stored values, as numpy spells it.
     fill
@@ -82,7 +82,7 @@ class Layout:
     """
 
     dims: tuple[Coordinate, ...]
-    variables: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+    variables: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     dtype: str
     fill: bytes | None
     marks: tuple[tuple[str, str], ...]
@@ -158,7 +158,7 @@ def _scale(file: h5py.File, number: int, dim: Coordinate) -> h5py.Dataset:
 def _variable(
     file: h5py.File,
     name: str,
-    attributes: tuple[tuple[str, Any], ...],
+    attributes: tuple[tuple[str, str], ...],
     layout: Layout,
     scales: list[h5py.Dataset],
 ) -> None:
