@@ -139,12 +139,14 @@ class RasterStore:
 
         What cannot be read is left out; it will be missed when it is wanted.
         """
-        by_band: dict[tuple[str, int], tuple[BandAsset, list[Span]]] = {}
+        by_file: dict[str, dict[int, tuple[BandAsset, list[Span]]]] = {}
         for asset, span in wanted:
-            by_band.setdefault((asset.href, asset.band_index), (asset, []))[1].append(span)
-        for asset, spans in by_band.values():
-            with suppress(OpenEOError):
-                self._gathered |= self._gather(asset, tuple(spans))
+            bands = by_file.setdefault(asset.href, {})
+            bands.setdefault(asset.band_index, (asset, []))[1].append(span)
+        for bands in by_file.values():
+            for asset, spans in bands.values():
+                with suppress(OpenEOError):
+                    self._gathered |= self._gather(asset, tuple(spans), len(bands) > 1)
 
     def forget(self) -> None:
         """Give up what was gathered and nobody wanted."""
@@ -210,9 +212,9 @@ class RasterStore:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="gfmap-read")
 
     def _gather(
-        self, asset: BandAsset, spans: tuple[Span, ...]
+        self, asset: BandAsset, spans: tuple[Span, ...], again: bool
     ) -> dict[_SpanKey, np.ndarray[Any, Any]]:
-        """Read windows of one band of one file."""
+        """Read windows of one band of one file; ``again``: other bands of it follow."""
         header = self.header(asset)
         if is_remote(asset) and not self._is_ours(asset):
             return {}  # left to load(), which reads many blocks at once
@@ -225,7 +227,9 @@ class RasterStore:
             planes.append(plane)
             found[asset.href, asset.band_index, span] = plane
         for row, column, parts in _by_block(header.block, spans):
-            self._read_block(asset, header, row, column, [(planes[i], cut) for i, cut in parts])
+            block = [(planes[i], cut) for i, cut in parts]
+            # All that is needed of it for a while: kept, it would only drive others out.
+            self._read_block(asset, header, row, column, block, keep=again and header.shared)
         return found
 
     def _open(self, asset: BandAsset) -> BlockSource:
@@ -258,6 +262,8 @@ class RasterStore:
         row: int,
         column: int,
         parts: Sequence[_Part],
+        *,
+        keep: bool = True,
     ) -> None:
         """Copy parts of one block of a band."""
         key = _key(asset, header, row, column)
@@ -268,7 +274,8 @@ class RasterStore:
                 block.read_into(out[cut.where], cut.top, cut.left, sample)
         except BrokenBlock as error:
             raise unreadable(asset.href, error) from error
-        self._blocks.put(key, block)  # it may have grown
+        if keep:
+            self._blocks.put(key, block)
 
     def _missing(self, asset: BandAsset, header: RasterHeader, span: Span) -> list[BlockKey]:
         keys = (_key(asset, header, cut.row, cut.column) for cut in _cuts(header.block, span))
@@ -282,7 +289,8 @@ class RasterStore:
                 block = self._blocks.get(key)
                 if block is None:
                     block = source.read_block(asset.band_index, key[2], key[3])
-                    self._blocks.put(key, block)
+                    if not isinstance(source, CogRaster):
+                        self._blocks.put(key, block)
         return block
 
 
