@@ -124,9 +124,17 @@ def run(who: str, python: str, jobs: int, folder: Path, patience: float) -> Run:
     try:
         with back_end(result) as url:
             command = [python, str(HERE / "manager_run.py"), who, str(jobs), url, str(work)]
+            # A path to this package must not lead the peer of the same name astray.
+            hidden = ("PYTHONPATH",) if who in PEERS else ()
+            environment = {k: v for k, v in os.environ.items() if k not in hidden}
             try:
                 done = subprocess.run(
-                    command, capture_output=True, text=True, check=False, timeout=patience
+                    command,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=patience,
+                    env=environment,
                 )
             except subprocess.TimeoutExpired:
                 return Run(who, jobs, None, patience)
@@ -255,7 +263,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[50, 200, 800, 3200, 10_000])
     parser.add_argument("--openeo-sizes", type=int, nargs="*", default=[50, 200, 800])
     parser.add_argument("--gfmap-sizes", type=int, nargs="*", default=[12, 25, 50])
-    parser.add_argument("--patience", type=float, default=600.0, help="seconds for a peer's run")
+    parser.add_argument("--patience", type=float, default=400.0, help="seconds for a peer's run")
     parser.add_argument("--openeo-python", help="interpreter that has openeo 0.53")
     parser.add_argument("--gfmap-python", help="interpreter that has openeo-gfmap 0.4.7")
     parser.add_argument("--output", type=Path, help="also write the result to this file")
