@@ -24,18 +24,15 @@ ENTRIES = tuple(
 # --------------------------------------------------------------------------------- what jobs say
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
+def test_odd_fields_are_read_with_care(world: World) -> None:
+    odd: list[dict[str, Any]] = [
         {"costs": None, "usage": None, "title": None, "description": None},
         {"costs": "free", "usage": {"cpu": None, "memory": {"value": {}}, "duration": []}},
         {"costs": {"amount": 3}, "usage": [1], "title": 7, "created": "yesterday", "progress": -1},
         {"new": {"deep": [{}]}, "id": "another", "updated": 0, "plan": False},
-    ],
-    ids=["null", "words", "types", "new"],
-)
-def test_odd_fields_are_read_with_care(world: World, overrides: dict[str, Any]) -> None:
-    world.backend.default.overrides = overrides
+    ]
+    for row, overrides in enumerate(odd):
+        world.script(row, overrides=overrides)
     assert world.run() == {"finished": world.jobs}
     world.check(warnings=0)
 
@@ -46,34 +43,33 @@ def test_words_for_states_that_are_not_known_change_nothing(world: World) -> Non
     world.check(warnings=0)
 
 
-@pytest.mark.parametrize(
-    "title", ["../../x", "/etc/passwd", "a" * 500, "", None, "näme: 50 % ?*\n", "con.log"], ids=str
-)
-def test_the_log_of_a_failed_job_is_saved_whatever_its_title(
-    world: World, title: str | None
-) -> None:
-    world.script(1, states=("running", "error"), logs=ENTRIES, overrides={"title": title})
-    assert world.run() == {"error": 1, "finished": world.jobs - 1}
-    world.check({1: ("error", "line 4")}, warnings=1)
-    (log,) = (world.out / "failed_jobs").iterdir()
-    assert [line.split(": ")[-1] for line in log.read_text().splitlines()] == [
-        f"line {n}" for n in range(5)
-    ]
-    assert "j-000" in log.name and len(log.name) < 256
+def test_the_log_of_a_failed_job_is_saved_whatever_its_title(world: World) -> None:
+    titles = ["../../x", "/etc/passwd", "a" * 500, "", None, "näme: 50 % ?*\n", "con.log"]
+    world.jobs = len(titles) + 1
+    for row, title in enumerate(titles):
+        overrides = {"title": title}
+        world.script(row, states=("running", "error"), logs=ENTRIES, overrides=overrides)
+    assert world.run() == {"error": len(titles), "finished": 1}
+    world.check(dict.fromkeys(range(len(titles)), ("error", "line 4")), warnings=0)
+    logs = list((world.out / "failed_jobs").iterdir())
+    assert len(logs) == len(titles)
+    for log in logs:
+        lines = log.read_text().splitlines()
+        assert [line.split(": ")[-1] for line in lines] == [f"line {n}" for n in range(5)]
+        assert "j-000" in log.name and len(log.name.encode()) < 256
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [UNAVAILABLE, Answer(200, b"[]"), Answer(200, b"<html>"), Answer(404, b"{}"),
-     Answer(200, b'{"logs": null}'), Answer(200, b'{"logs": [null, 3, {}], "links": 1}')],
-    ids=["503", "list", "html", "404", "null", "nulls"],
-)  # fmt: skip
-def test_a_log_that_cannot_be_had_is_no_reason_to_stop(world: World, answer: Answer) -> None:
-    world.script(1, states=("error",), logs=ENTRIES)
-    world.fail(Fault("GET /jobs/[^/]+/logs", answer, None))
-    assert world.run() == {"error": 1, "finished": world.jobs - 1}
-    world.check({1: ("error", "failed")}, warnings=2)
-    assert len(list((world.out / "failed_jobs").iterdir())) == 1
+def test_a_log_that_cannot_be_had_is_no_reason_to_stop(world: World) -> None:
+    answers = [
+        UNAVAILABLE, Answer(200, b"[]"), Answer(200, b"<html>"), Answer(404, b"{}"),
+        Answer(200, b'{"logs": null}'), Answer(200, b'{"logs": [null, 3, {}], "links": 1}'),
+    ]  # fmt: skip
+    world.jobs = len(answers)
+    world.backend.default.states = ("error",)
+    world.fail(*(Fault(f"GET /jobs/j-{n:04}/logs", a, None) for n, a in enumerate(answers)))
+    assert world.run() == {"error": world.jobs}
+    world.check(dict.fromkeys(range(world.jobs), ("error", "failed")), warnings=2)
+    assert len(list((world.out / "failed_jobs").iterdir())) == world.jobs
 
 
 def test_a_log_that_breaks_off_is_kept_as_far_as_it_came(world: World) -> None:
@@ -152,17 +148,15 @@ def test_items_are_those_that_the_action_returns(world: World) -> None:
     assert len(world.items()) == 2 * (world.jobs - 2) + 1
 
 
-@pytest.mark.parametrize(
-    "returned", [None, "items", [1, 2], 7, {"a": 1}], ids=["none", "text", "ints", "int", "dict"]
-)
-def test_an_action_that_returns_no_items_fails_its_job(world: World, returned: Any) -> None:
-    def act(items: list[pystac.Item], row: pd.Series) -> Any:
-        return returned if row.name == 1 else items
+def test_an_action_that_returns_no_items_fails_its_job(world: World) -> None:
+    returned: list[Any] = [None, "items", [1, 2], {"a": 1}]
 
-    assert world.run(post_job_action=act) == {
-        "postprocessing-error": 1, "finished": world.jobs - 1,
-    }  # fmt: skip
-    assert "expected the list of items" in world.messages()[1]
+    def act(items: list[pystac.Item], row: pd.Series) -> Any:
+        return returned[row.name] if row.name < len(returned) else items
+
+    assert world.run(post_job_action=act) == {"postprocessing-error": 4, "finished": 1}
+    for row in range(len(returned)):
+        assert "expected the list of items" in world.messages()[row]
 
 
 def test_an_action_that_removes_its_files_is_told(world: World) -> None:

@@ -114,10 +114,9 @@ class _Token:
         with self._lock:
             if self._put(request) == refused and time.monotonic() >= self._rests_until:
                 self._obtain()
-            newer = self._put(request) != refused
-            if not newer:
-                self._rests_until = time.monotonic() + self._rest
-            return newer
+                if self._put(request) == refused:
+                    self._rests_until = time.monotonic() + self._rest
+            return self._put(request) != refused
 
     def _put(self, request: requests.PreparedRequest) -> str | None:
         if self._connection.auth is not None:
