@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -246,6 +247,17 @@ def test_memory_for_what_waits_is_bounded(folder: Path, server: RangeServer) -> 
         assert fetcher.read(url, offset, length) == content[offset : offset + length]
     assert server.counts["plain.bin"] == len(ranges)
     fetcher.close()
+
+
+def test_threads_without_work_end(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openeo_gfmap.local.cog.fetching._IDLE_SECONDS", 0.05)
+    fetcher = Fetcher(client(), threads=3)
+    for _ in range(2):
+        fetcher.want([(server.url("plain.bin"), 20_000 * i, 10) for i in range(4)])
+        for i in range(4):
+            fetcher.read(server.url("plain.bin"), 20_000 * i, 10)
+        while any(thread.name == "gfmap-fetch" for thread in threading.enumerate()):
+            time.sleep(0.02)
 
 
 def test_a_range_that_fails_fails_where_it_is_wanted(server: RangeServer) -> None:

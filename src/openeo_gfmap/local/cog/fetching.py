@@ -18,6 +18,8 @@ Range = tuple[str, int, int]
 # but not so many that others wait for them.
 _GAP = 8 * 1024
 _LARGEST = 2 * 2**20
+# Threads without work end: a reader that is not used any more holds none.
+_IDLE_SECONDS = 10.0
 
 
 @dataclass
@@ -60,8 +62,7 @@ class Fetcher:
         self._parts: dict[tuple[str, int], _Job] = {}
         self._queue: deque[_Job] = deque()
         self._urgent: deque[_Job] = deque()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._threads = self._idle = 0
         self._closed = False
         self._work = threading.Condition()
 
@@ -75,6 +76,8 @@ class Fetcher:
             by_file.setdefault(url, []).append((offset, length))
         jobs: list[tuple[_Job, list[int]]] = []
         with self._work:
+            if self._closed:
+                return
             for url, wanted in by_file.items():
                 new = sorted({w for w in wanted if (url, w[0]) not in self._parts})
                 jobs += _merged(url, new)
@@ -113,7 +116,7 @@ class Fetcher:
         return job.data if (first, length) == (0, job.size) else job.data[first : first + length]
 
     def close(self) -> None:
-        """Fetch nothing more and forget what was not collected; can be used again."""
+        """Fetch nothing more, and forget what was not collected."""
         with self._work:
             self._closed = True
             for job in self._queue:
@@ -123,22 +126,15 @@ class Fetcher:
             self._queue.clear()
             self._parts.clear()
             self._work.notify_all()
-            threads, self._threads = self._threads, []
-        for thread in threads:
-            thread.join()
-        with self._work:
-            self._closed, self._bytes, self._idle = False, 0, 0
         self._client.close()
 
     def _wake(self, jobs: int) -> None:
         """Give work to threads that wait, and to new ones; the lock is held."""
         self._work.notify(jobs)
-        more = min(jobs - self._idle, self._most_threads - len(self._threads))
-        for _ in range(more):
+        for _ in range(min(jobs - self._idle, self._most_threads - self._threads)):
             # Ends with the process: what nobody collected is of no use to anybody.
-            thread = threading.Thread(target=self._run, name="gfmap-fetch", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            threading.Thread(target=self._run, name="gfmap-fetch", daemon=True).start()
+            self._threads += 1
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
@@ -151,7 +147,7 @@ class Fetcher:
             job.ready.set()
 
     def _next(self) -> _Job | None:
-        """Wait for a job; None when there will be none."""
+        """Wait for a job; None when the thread shall end."""
         with self._work:
             while not self._closed:
                 job = self._startable()
@@ -160,8 +156,11 @@ class Fetcher:
                     self._bytes += job.size
                     return job
                 self._idle += 1
-                self._work.wait()
+                woken = self._work.wait(_IDLE_SECONDS)
                 self._idle -= 1
+                if not woken and not self._queue:
+                    break
+            self._threads -= 1
             return None
 
     def _startable(self) -> _Job | None:

@@ -27,6 +27,7 @@ __all__ = ["RangeClient", "is_ours"]
 
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
 _LONGEST_WAIT = 60.0
+_MOST_VERSIONS = 50_000
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
 _HERE = {"localhost", "127.0.0.1", "::1"}
@@ -190,6 +191,8 @@ class RangeClient:
 
     def _check_version(self, url: str, size: str, tag: str) -> None:
         version = (size, "" if tag.startswith("W/") else tag)
+        if len(self._versions) >= _MOST_VERSIONS:
+            self._versions.clear()
         if self._versions.setdefault(url, version) != version:
             raise OSError("the file was replaced while it was being read; run again")
 

@@ -7,17 +7,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..rasters import Block, BlockSource, RasterHeader
 from ..stac_source import BandAsset
 
-__all__ = ["BlockCache", "FileCache"]
+__all__ = ["BlockCache", "FileCache", "Memory"]
 
 BlockKey = tuple[str, int, int, int]
 """Address of the file, 1-based band (0: all bands share the block), row and column of the block."""
 
 # Files of which only the header is held: a year of all bands is below that.
 _MOST_KNOWN = 10_000
+_MOST_FACTS = 50_000
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class BlockCache:
@@ -72,6 +77,15 @@ class BlockCache:
             self._bytes = 0
 
 
+class Memory(dict[_K, _V]):
+    """Small facts on files, which can be found out again: forgotten all at once when too many."""
+
+    def __setitem__(self, key: _K, value: _V) -> None:
+        if len(self) >= _MOST_FACTS:
+            self.clear()
+        super().__setitem__(key, value)
+
+
 @dataclass
 class _OpenFile:
     source: BlockSource
@@ -111,7 +125,7 @@ class FileCache:
 
     def __init__(self, limit: int, opener: Callable[[BandAsset], BlockSource]):
         self._open = opener
-        self._headers: dict[str, RasterHeader] = {}
+        self._headers: dict[str, RasterHeader] = Memory()
         # Those that hold a file of the system, and those that do not.
         self._shelves = {True: _Shelf(limit), False: _Shelf(_MOST_KNOWN)}
         self._lock = threading.Lock()

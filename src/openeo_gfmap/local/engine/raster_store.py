@@ -27,7 +27,7 @@ from ..rasters import (
     unreadable,
 )
 from ..stac_source import BandAsset
-from .block_cache import BlockCache, BlockKey, FileCache
+from .block_cache import BlockCache, BlockKey, FileCache, Memory
 from .resampling import SourceGrid, Span
 
 __all__ = ["RasterStore", "is_remote"]
@@ -62,9 +62,9 @@ class RasterStore:
         self._blocks = BlockCache(cache_bytes)
         self._opener = opener
         self._files = FileCache(max_open, self._open)
-        self._plain: dict[str, bool] = {}
-        self._grids: dict[Any, SourceGrid] = {}
-        self._types: dict[tuple[str, int], tuple[np.dtype[Any], float | None]] = {}
+        self._plain: dict[str, bool] = Memory()
+        self._grids: dict[Any, SourceGrid] = Memory()
+        self._types: dict[tuple[str, int], tuple[np.dtype[Any], float | None]] = Memory()
         self._same: dict[SourceGrid, SourceGrid] = {}
         self._gathered: dict[_SpanKey, np.ndarray[Any, Any]] = {}
 
@@ -197,6 +197,8 @@ class RasterStore:
     def close(self) -> None:
         """Close all files, stop fetching and forget all blocks."""
         self._fetcher.close()
+        if "_pool" in self.__dict__:
+            self._pool.shutdown()
         self.forget()
         self._files.clear()
         self._blocks.clear()
@@ -275,7 +277,7 @@ class RasterStore:
         except BrokenBlock as error:
             raise unreadable(asset.href, error) from error
         if keep:
-            self._blocks.put(key, block)
+            self._blocks.put(key, block)  # as large as it is now
 
     def _missing(self, asset: BandAsset, header: RasterHeader, span: Span) -> list[BlockKey]:
         keys = (_key(asset, header, cut.row, cut.column) for cut in _cuts(header.block, span))
