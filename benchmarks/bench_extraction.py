@@ -295,6 +295,7 @@ def main() -> None:
     for file in folder.iterdir():  # into the page cache, for all alike
         file.read_bytes()
     for kind in args.kinds:
+        print(f"Measuring {kind} patches.", flush=True)
         found: dict[str, list[dict[str, float]]] = defaultdict(list)
         for _ in range(args.rounds):
             for name in args.only:
