@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from openeo_gfmap.local.engine import validate
+from openeo_gfmap.local.engine.registry import all_processes
 from openeo_gfmap.local.errors import OpenEOError
 from support.fake_source import FakeCatalog
 from support.graphs import Graph, callback, load, run, utm_box
@@ -163,3 +164,11 @@ def test_too_many_pixels_are_refused(make: Any, code: str, told: str) -> None:
     (error,) = validate(g.result(make(g)), catalog=FakeCatalog())
     assert (error.code, error.node in g.nodes) == (code, True)
     assert told in error.message
+
+
+@pytest.mark.parametrize(
+    ("x", "p", "wanted"),
+    [(1.5, 10**12, 1.5), (1.5, -(10**12), 0.0), (3e307, 5, 3e307), (2.25, 1, 2.2)],
+)
+def test_rounding_to_any_number_of_decimals(x: float, p: int, wanted: float) -> None:
+    assert all_processes()["round"].function(x, p) == wanted

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+from pyproj import CRS
 
 from ..errors import OpenEOError
+from .grid import Grid
 from .plan import CubeMeta, Plan
 
 __all__ = ["require_memory"]
@@ -17,6 +19,8 @@ _UNKNOWN_BANDS = 4
 
 # Pixels: tiles of a dense result are made smaller down to this.
 _SMALLEST_TILE = 64
+
+_EARTH_RADIUS = 6_371_000.0
 
 
 def require_memory(plan: Plan, memory: int) -> None:
@@ -45,7 +49,7 @@ def require_memory(plan: Plan, memory: int) -> None:
         meta = call.meta
         if not isinstance(meta, CubeMeta):
             continue
-        rows, columns = _window(result, meta.grid.resolution, by_feature)
+        rows, columns = _window(result, meta.grid, by_feature)
         rows, columns = rows + 2 * meta.margin, columns + 2 * meta.margin
         dates, bands = _dates(meta), len(meta.bands or ()) or _UNKNOWN_BANDS
         values = rows * columns * dates * (bands if "bands" in meta.dims else 1)
@@ -61,15 +65,26 @@ def require_memory(plan: Plan, memory: int) -> None:
             )
 
 
-def _window(result: CubeMeta, resolution: float, by_feature: bool) -> tuple[float, float]:
-    """Return rows and columns of the largest window, in pixels of a size."""
-    scale = result.grid.resolution / resolution
+def _window(result: CubeMeta, grid: Grid, by_feature: bool) -> tuple[float, float]:
+    """Return rows and columns of the largest window, in pixels of a grid."""
+    scale = _pixel_metres(result.grid) / _pixel_metres(grid)
     if by_feature and result.features is not None:
         shapes = result.features.to(result.grid.crs).geometries
         west, south, east, north = shapely.bounds(np.asarray(shapes, dtype=object)).T
-        return float(np.max(north - south)) / resolution, float(np.max(east - west)) / resolution
-    edge = max(_SMALLEST_TILE, result.block) * scale
-    return edge, edge
+        size = result.grid.resolution / scale
+        return float(np.max(north - south)) / size, float(np.max(east - west)) / size
+    rows, columns = (
+        max(min(_SMALLEST_TILE, edge), result.block) * scale
+        for edge in result.grid.cover(result.extent).shape
+    )
+    return rows, columns
+
+
+def _pixel_metres(grid: Grid) -> float:
+    """Return about how large a pixel is on the ground."""
+    crs = CRS.from_user_input(grid.crs)
+    unit = crs.axis_info[0].unit_conversion_factor  # to metres, or to radians
+    return grid.resolution * unit * (_EARTH_RADIUS if crs.is_geographic else 1.0)
 
 
 def _dates(meta: CubeMeta) -> int:

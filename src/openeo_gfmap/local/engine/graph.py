@@ -130,6 +130,13 @@ class _Parser:
                 id,
             )
             return None
+        if not isinstance(entry.get("result", False), bool | None):
+            self.fail(
+                "ProcessGraphInvalid",
+                f"'result' of node {id!r} must be true or false, got {short(entry['result'])}.",
+                id,
+            )
+            return None
         name = entry["process_id"]
         raw = entry.get("arguments", {})
         if not isinstance(raw, Mapping):

@@ -84,7 +84,8 @@ class Extent:
             raise OpenEOError(
                 "ProcessParameterInvalid",
                 f"The bounding box west={west}, south={south}, east={east}, north={north} is "
-                "empty; west must be less than east and south less than north.",
+                "empty; west must be less than east and south less than north. Across the "
+                "antimeridian, east is beyond 180, as in west=179.9, east=180.1.",
             )
         if crs == "EPSG:4326" and (abs(south) > 90 or abs(north) > 90 or max(-west, east) > 360):
             raise OpenEOError(
@@ -199,6 +200,12 @@ def _crs_name(text: str) -> str:
         raise OpenEOError(
             "CRSInvalid", f"{text[:80]!r} is no CRS; use an EPSG code such as 32631."
         ) from None
+    if not (crs.is_geographic or crs.is_projected):
+        raise OpenEOError(
+            "CRSInvalid",
+            f"{text[:80]!r} ({crs.type_name}) has no x and y on a map; use a geographic or "
+            "projected CRS, such as 4326 or 32631.",
+        )
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else str(crs.to_wkt())
 

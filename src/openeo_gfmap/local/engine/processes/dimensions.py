@@ -24,9 +24,31 @@ def _reduce_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
     dimension = existing(call, meta)
     not_spatial(call, dimension)
+    if dimension == "bands" and meta.bands is not None:
+        _require_bands(call, meta.bands)
     reduced = without(meta, dimension).patch(itemsize=max(4, meta.itemsize))
     udf = has_udf(call.args["reducer"]) and "bands" in reduced.dims
     return after_udf(reduced) if udf else reduced
+
+
+def _require_bands(call: Call, have: tuple[str, ...]) -> None:
+    """Refuse a reducer that picks a band which the cube does not have."""
+    callback = call.args["reducer"]
+    nodes = callback.nodes.values() if isinstance(callback, ProcessGraph) else ()
+    for node in nodes:
+        label, index = node.arguments.get("label"), node.arguments.get("index")
+        of_cube = node.arguments.get("data") == ParameterRef("data")
+        if node.process != "array_element" or not of_cube or node.arguments.get("return_nodata"):
+            continue
+        lacking = isinstance(label, str) and label not in have
+        beyond = type(index) is int and not 0 <= index < len(have)
+        if lacking or beyond:
+            raise OpenEOError(
+                "ArrayElementNotAvailable",
+                f"Node {call.node.id!r}: the reducer takes {'band' if lacking else 'index'} "
+                f"{label if lacking else index!r}; the cube has {', '.join(have)}.",
+                node=call.node.id,
+            )
 
 
 def _reduce_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:

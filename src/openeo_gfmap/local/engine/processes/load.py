@@ -72,13 +72,22 @@ def parse_interval(value: Any, call: Call, name: str = "temporal_extent") -> Int
             "is not included, so it must be later than its start.",
             node=call.node.id,
         )
-    return (start, end)
+    return _representable(start), _representable(end)
+
+
+# Dates of cubes are nanoseconds in 64 bits, which begin in 1677 and end in 2262.
+_FIRST, _LAST = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+
+
+def _representable(moment: datetime | None) -> datetime | None:
+    """Return the moment, or the first or last that a date of a cube can have."""
+    return None if moment is None else min(max(moment, _FIRST), _LAST)
 
 
 def _moment(value: Any, call: Call, name: str) -> datetime:
     try:
         return as_utc(value)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise call.invalid(
             name, f"holds {value!r}; dates look like 2023-04-01 or 2023-04-01T10:00:00Z"
         ) from None

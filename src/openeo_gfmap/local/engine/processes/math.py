@@ -214,7 +214,18 @@ def round_(x: Number | None, p: Integer = 0) -> Number | None:
     p
         Decimals; negative for tens, hundreds, and so on.
     """
-    return elementwise(lambda v: np.round(v, p), x)
+    return elementwise(lambda v: _rounded(v, p), x)
+
+
+# Powers of ten beyond are no floats.
+_MOST_DECIMALS = 308
+
+
+def _rounded(values: Any, decimals: int) -> Any:
+    places = min(max(decimals, -_MOST_DECIMALS), _MOST_DECIMALS)
+    made = np.round(np.asarray(values), places)
+    # numpy multiplies by the power of ten; a number that is too large for that has no decimals.
+    return np.where(np.isfinite(made), made, values)[()]
 
 
 @process("int")

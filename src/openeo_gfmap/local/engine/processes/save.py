@@ -47,6 +47,13 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
             f"{', '.join(known)}.",
             node=call.node.id,
         )
+    if raster and name.lower() == "gtiff" and len({*data.dims} - {"t", "y", "x"}) > 1:
+        raise OpenEOError(
+            "FormatUnsuitable",
+            f"Node {call.node.id!r}: GeoTIFF holds rasters with t, y, x and one more "
+            f"dimension; this cube has {', '.join(data.dims)}. Reduce others, or save as NetCDF.",
+            node=call.node.id,
+        )
     if raster and options.get("sample_by_feature") and data.features is None:
         raise OpenEOError(
             "FormatArgumentInvalid",
