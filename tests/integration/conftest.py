@@ -51,6 +51,6 @@ def cluster(s3: str) -> Iterator[LocalCluster]:
     """
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1",
-        dashboard_address=None, worker_dashboard_address=None,
+        dashboard_address="127.0.0.1:0", worker_dashboard_address=None,
     ) as cluster:  # fmt: skip
         yield cluster

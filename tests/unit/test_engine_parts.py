@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openeo_gfmap.local.engine.callbacks import Predicate, evaluate_callback
 from openeo_gfmap.local.engine.cube import Array, Cube, align, crop, hide, select
 from openeo_gfmap.local.engine.demands import Window
-from openeo_gfmap.local.engine.executors.work import batches
+from openeo_gfmap.local.engine.executors.shares import LARGEST_TASK, Shares
 from openeo_gfmap.local.engine.graph import ProcessGraph, parse
 from openeo_gfmap.local.engine.grid import Extent, Grid
 from openeo_gfmap.local.engine.loading import area_of, wider
@@ -99,16 +99,44 @@ def test_boxes_unite() -> None:
     assert south < north
 
 
+def windows_of(near: list[tuple[int, int] | None]) -> list[Window]:
+    return [Window(i, None, Extent((0, 0, 1, 1)), near=n) for i, n in enumerate(near)]
+
+
 @given(
-    st.lists(st.sampled_from([(0, 0), (0, 1), None]), min_size=1, max_size=60), st.integers(2, 8)
+    st.lists(st.sampled_from([(0, 0), (0, 1), None]), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.lists(st.integers(0, 7), max_size=40),
 )
-def test_windows_are_batched_in_order(near: list[tuple[int, int] | None], workers: int) -> None:
-    region = Extent((0, 0, 1, 1))
-    windows = [Window(i, None, region, near=n) for i, n in enumerate(near)]
-    found = list(batches(windows, workers))
-    assert [w for batch in found for w in batch] == windows
-    assert all(len(batch) <= max(1, len(windows) // (4 * workers)) for batch in found)
-    assert all(len(batch) == 1 for batch in found if any(w.near is None for w in batch))
+def test_windows_are_shared_out(
+    near: list[tuple[int, int] | None], workers: int, asking: list[int]
+) -> None:
+    """Whoever asks, also one that came later: each window is given out once, in runs."""
+    windows = windows_of(near)
+    shares = Shares(windows, range(workers))
+    tasks = [task for worker in asking if (task := shares.next(worker))]
+    while task := shares.next(0):
+        tasks.append(task)
+    assert sorted(w.index for task in tasks for w in task) == [w.index for w in windows]
+    most = max(1, min(LARGEST_TASK, len(windows) // (4 * workers)))
+    for task in tasks:
+        assert [w.index for w in task] == [task[0].index + i for i in range(len(task))]
+        assert len(task) <= most
+        assert len(task) == 1 or all(w.near is not None for w in task)
+    assert shares.next(1) == []
+
+
+def test_each_worker_keeps_to_its_neighbourhood() -> None:
+    shares = Shares(windows_of([(0, 0)] * 80), "ab")
+    got = {name: [w.index for _ in range(4) for w in shares.next(name)] for name in "ab"}
+    assert got == {"a": list(range(40)), "b": list(range(40, 80))}
+    shares = Shares(windows_of([(0, 0)] * 80), "ab")
+    for _ in range(4):
+        shares.next("a")
+    # It is done, and b has not begun: it takes the second half of what b has before it.
+    assert [w.index for w in shares.next("a")] == list(range(60, 70))
+    assert [w.index for w in shares.next("new")] == list(range(50, 60))
+    assert [w.index for w in shares.next("b")] == list(range(40, 50))
 
 
 def test_neighbours_follow_each_other() -> None:

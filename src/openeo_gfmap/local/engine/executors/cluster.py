@@ -14,12 +14,12 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ from ...errors import OpenEOError
 from ...files import Fetcher
 from ..demands import Window
 from .places import Place
-from .work import Done, Job, Worker, batches
+from .shares import Shares
+from .work import Done, Job, Worker
 
 __all__ = ["DaskCluster"]
 
 # Tasks a thread has at hand: so many that none waits for the leading process.
-_AT_HAND = 3
+_AT_HAND = 2
 _CONNECT_SECONDS = 15
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_WORKERS = 60.0
@@ -61,8 +62,7 @@ class DaskCluster:
         self._address = address
         self._log = log
         self._news = news
-        self._workers: set[str] = set()
-        self._threads = 0
+        self._threads: dict[str, int] = {}
         self._looked = 0.0
 
     def run(self, job: Job, windows: Sequence[Window]) -> Iterator[Done]:
@@ -74,20 +74,25 @@ class DaskCluster:
         with self._connected(distributed) as client:
             threads = self._await_workers(client)
             carried = client.submit(_carry, parcel, key=name)
-            tasks = batches(windows, threads)
-            waiting: dict[Any, list[Window]] = {}
+            shares = Shares(windows, threads)
+            waiting: dict[Any, tuple[str, list[Window]]] = {}
             try:
                 while True:
-                    for task in islice(tasks, max(0, _AT_HAND * threads - len(waiting))):
+                    for worker in _free(threads, Counter(w for w, _ in waiting.values())):
+                        task = shares.next(worker)
+                        if not task:
+                            break
                         future = client.submit(
-                            _evaluate, name, carried, task, key=f"{name}-{task[0].index}"
-                        )
-                        waiting[future] = task
+                            _evaluate, name, carried, task, key=f"{name}-{task[0].index}",
+                            workers=[worker], allow_other_workers=True,
+                        )  # fmt: skip
+                        waiting[future] = worker, task
                     if not waiting:
                         break
                     for future in self._finished(waiting, client, distributed):
-                        yield from self._outcome(future, waiting.pop(future), distributed)
-                    threads = max(1, self._look_at_workers(client))
+                        _, task = waiting.pop(future)
+                        yield from self._outcome(future, task, distributed)
+                    threads = self._look_at_workers(client)
             finally:
                 for future in waiting:
                     future.release()
@@ -130,7 +135,7 @@ class DaskCluster:
             except CancelledError as error:
                 raise self._lost(error) from error
 
-    def _await_workers(self, client: Any) -> int:
+    def _await_workers(self, client: Any) -> Mapping[str, int]:
         threads = self._look_at_workers(client)
         while not threads:
             self._log("warning", f"The cluster at {self._address} has no workers; waiting for one.")
@@ -141,30 +146,30 @@ class DaskCluster:
             threads = self._look_at_workers(client)
         return threads
 
-    def _look_at_workers(self, client: Any) -> int:
-        """Return the threads of all workers; those that came and went are logged."""
+    def _look_at_workers(self, client: Any) -> Mapping[str, int]:
+        """Return the threads of each worker; those that came and went are logged."""
         if time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS and self._threads:
             return self._threads
         self._looked = time.monotonic()
         known = client.scheduler_info(n_workers=-1)["workers"]
-        came, went = known.keys() - self._workers, self._workers - known.keys()
-        self._workers = set(known)
-        self._threads = sum(worker["nthreads"] for worker in known.values())
+        came, went = known.keys() - self._threads.keys(), self._threads.keys() - known.keys()
+        self._threads = {address: worker["nthreads"] for address, worker in known.items()}
+        together = sum(self._threads.values())
         if came or went:
             self._news(
                 {
                     "scheduler": self._address,
-                    "workers": sorted(self._workers),
-                    "threads": self._threads,
+                    "workers": sorted(self._threads),
+                    "threads": together,
                 }
             )
         if went:
-            self._log("warning", f"Lost {_named(went)}; others do what it was at.")
+            self._log("warning", f"Lost: {_named(went)}; others do what it was at.")
         if came:
             self._log(
                 "info",
-                f"At work: {_named(came)} of the cluster at {self._address}; {self._threads} "
-                "threads altogether.",
+                f"At work: {_named(came)} of the cluster at {self._address}; {together} threads "
+                "altogether.",
             )
         return self._threads
 
@@ -209,8 +214,17 @@ class DaskCluster:
             self._log("info", f"The workers could not be told that the job is over ({error}).")
 
 
-def _named(workers: set[str]) -> str:
-    return f"Worker{'s' if len(workers) > 1 else ''} {', '.join(sorted(workers))}"
+def _free(threads: Mapping[str, int], busy: Mapping[str, int]) -> Iterator[str]:
+    """Yield workers in turns, each once for every task that it can be given."""
+    for held in range(_AT_HAND * max(threads.values(), default=0)):
+        for worker, count in threads.items():
+            if busy.get(worker, 0) <= held < _AT_HAND * count:
+                yield worker
+
+
+def _named(workers: Iterable[str]) -> str:
+    names = sorted(workers)
+    return f"{'worker' if len(names) == 1 else 'workers'} {', '.join(names)}"
 
 
 def _release() -> tuple[str, str]:

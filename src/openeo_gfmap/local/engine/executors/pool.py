@@ -5,14 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from ...errors import OpenEOError
 from ..demands import Window
-from .work import Done, Job, Worker, batches
+from .shares import Shares
+from .work import Done, Job, Worker
 
 __all__ = ["ProcessPool"]
 
@@ -30,33 +30,45 @@ class ProcessPool:
         self._workers = workers
 
     def run(self, job: Job, windows: Sequence[Window]) -> Iterator[Done]:
-        """Yield what becomes of each window, in their order."""
+        """Yield what becomes of each window, as they are done."""
         context = multiprocessing.get_context("forkserver")
         # Imported once and forked from there: a worker is ready in no time.
         context.set_forkserver_preload(
             [__name__, "openeo_gfmap.local.engine.reader", "openeo_gfmap.local.engine.processes"]
         )
-        with ProcessPoolExecutor(
-            self._workers, context, initializer=_prepare, initargs=(job.away(),)
-        ) as pool:
-            waiting: deque[Future[list[Done]]] = deque()
-            try:
-                # Two tasks a worker keep all busy, and bound what waits for its turn in memory.
-                for batch in batches(windows, self._workers):
-                    waiting.append(pool.submit(_evaluate, batch))
-                    if len(waiting) >= 2 * self._workers:
-                        yield from waiting.popleft().result()
-                while waiting:
-                    yield from waiting.popleft().result()
-            except BrokenProcessPool as error:
-                raise OpenEOError(
-                    "JobFailed",
-                    "A process that evaluated windows ended by itself, most often for want of "
-                    "memory. Ask for fewer bands or dates in a job, or more memory.",
-                    status=500,
-                ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        shares = Shares(windows, range(self._workers))
+        # A pool for each process, so that each can be given its own run of windows.
+        pools = [
+            ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(job.away(),))
+            for _ in range(self._workers)
+        ]
+        waiting: dict[Future[list[Done]], int] = {}
+        # Two tasks each keep all busy, and bound what waits for its turn in memory.
+        idle = [*range(self._workers)] * 2
+        try:
+            while True:
+                for number in idle:
+                    task = shares.next(number)
+                    if task:
+                        waiting[pools[number].submit(_evaluate, task)] = number
+                if not waiting:
+                    return
+                finished = wait(waiting, return_when=FIRST_COMPLETED).done
+                idle = [waiting.pop(future) for future in finished]
+                for future in finished:
+                    yield from future.result()
+        except BrokenProcessPool as error:
+            raise OpenEOError(
+                "JobFailed",
+                "A process that evaluated windows ended by itself, most often for want of "
+                "memory. Ask for fewer bands or dates in a job, or more memory.",
+                status=500,
+            ) from error
+        finally:
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
+            for pool in pools:
+                pool.shutdown()
 
 
 _worker: Worker | None = None

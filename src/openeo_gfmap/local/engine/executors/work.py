@@ -7,7 +7,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any, Protocol
 
 from ...errors import OpenEOError
@@ -20,12 +19,7 @@ from ..outputs import FeatureFiles, Output
 from ..plan import Env, Plan
 from .places import Place
 
-__all__ = ["Done", "Executor", "Job", "Worker", "batches"]
-
-# Windows a task: enough to share the blocks of files, and a result that is not long in coming.
-LARGEST_BATCH = 32
-# Tasks a worker at least, so that all end at about the same time.
-_TASKS_A_WORKER = 4
+__all__ = ["Done", "Executor", "Job", "Worker"]
 
 _LONGEST_TRACEBACK = 8000
 _MOST_RECORDS = 500
@@ -194,13 +188,3 @@ _catcher = _Catcher(logging.WARNING)
 def _catch_records(note: Callable[[str, str], None]) -> None:
     _threads.note = note
     logging.getLogger("openeo_gfmap").addHandler(_catcher)  # no effect the second time
-
-
-def batches(windows: Sequence[Window], workers: int) -> Iterator[list[Window]]:
-    """Put windows that share file blocks into one task, as long as there is work for all."""
-    most = max(1, min(LARGEST_BATCH, len(windows) // (_TASKS_A_WORKER * workers)))
-    for near, group in groupby(windows, key=lambda w: w.near is not None):
-        members = list(group)
-        size = most if near else 1
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
