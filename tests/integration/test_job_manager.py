@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import threading
@@ -17,9 +16,7 @@ import pandas as pd
 import pystac
 import pytest
 
-from openeo_gfmap.errors import TrackerLocked
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
-from openeo_gfmap.manager.options import ManagerOptions
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.manager_run import GRAPH, label, manager, output_path, start_job, table
 from support.patches import patch_bytes
@@ -152,145 +149,11 @@ def test_rows_go_to_the_back_end_they_name(tmp_path: Path, backend: FakeBackend)
         assert set(ran[4:]) <= {"other", "fake"}
 
 
-# ------------------------------------------------------------------------------------------ faults
-
-
-@pytest.mark.parametrize("described", [True, False], ids=["list says", "list leaves out"])
-def test_a_lost_answer_makes_no_second_job(
-    tmp_path: Path, backend: FakeBackend, described: bool
-) -> None:
-    backend.describe_in_list = described
-    backend.connection().create_job(GRAPH, title="job 1")  # somebody else's, of the same title
-    backend.scripts["job 1"] = Script(assets=backend.default.assets, lose_creation_answer=1)
-    run = manager(tmp_path, backend.url)
-    run.run_jobs(table(3), start_job, tmp_path / "tracker.csv")
-    assert backend.created() == {"job 0": 1, "job 1": 2, "job 2": 1}
-    assert backend.started() == {"job 0": 1, "job 1": 1, "job 2": 1}
-    assert set(tracker_of(tmp_path).status) == {"finished"}
-    assert set(tracker_of(tmp_path).description) == {"as the user says"}
-
-
-def test_a_gateway_that_fails_before_the_work_is_asked_again(
-    tmp_path: Path, backend: FakeBackend
-) -> None:
-    backend.scripts["job 0"] = script = Script(assets=backend.default.assets, creation_status=502)
-
-    def start(row: pd.Series, connection: openeo.Connection) -> openeo.BatchJob:
-        try:
-            return start_job(row, connection)
-        finally:
-            script.creation_status = 0
-
-    run = manager(tmp_path, backend.url)
-    assert run.run_jobs(table(1), start) == {"finished": 1}
-    assert backend.created() == {"job 0": 1}
-
-
-def test_what_no_retry_will_mend_fails_that_job_only(
-    tmp_path: Path, backend: FakeBackend, caplog: pytest.LogCaptureFixture
-) -> None:
-    backend.scripts["job 0"] = Script(creation_status=400)
-    backend.scripts["job 2"] = Script(assets={})
-    backend.scripts["job 3"] = Script(
-        states=("running", "error"), logs=({"id": "1", "level": "error", "message": "no memory"},)
-    )
-    backend.scripts["job 4"] = Script(states=("queued", "canceled"))
-    backend.scripts["job 5"] = Script(
-        assets={"a.nc": backend.default.assets["openEO_0.nc"]}, cut_downloads=9
-    )
-
-    def start(row: pd.Series, connection: openeo.Connection) -> openeo.BatchJob:
-        if row.name == 1:
-            raise ValueError("the callback does not like this row")
-        return start_job(row, connection)
-
-    options = ManagerOptions(download_attempts=2)
-    run = manager(tmp_path, backend.url, options=options)
-    with caplog.at_level(logging.WARNING, "openeo_gfmap.manager"):
-        run.run_jobs(table(7), start, tmp_path / "tracker.csv")
-    assert list(tracker_of(tmp_path).status) == [
-        "start_failed", "start_failed", "error", "error", "canceled", "error", "finished",
-    ]  # fmt: skip
-    for reason in (
-        "the callback does not like this row",
-        "finished without any file",
-        "did not arrive in 2 attempts",
-    ):
-        assert sum(reason in record.message for record in caplog.records) == 1
-    (log,) = (tmp_path / "out" / "failed_jobs").iterdir()
-    assert log.name.startswith("job 3_j-") and "no memory" in log.read_text()
-    assert len(items_of(tmp_path)) == 3
-    assert not list((tmp_path / "out").rglob("*.part"))
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("../outside.nc", "outside the output folder"),
-        ("same.nc", "for two files of one job"),
-    ],
-)
-def test_a_path_that_cannot_be_is_an_error_of_that_job(
-    tmp_path: Path, backend: FakeBackend, caplog: pytest.LogCaptureFixture, path: str, reason: str
-) -> None:
-    def generate(root_folder: Path, geometry_index: int, row: pd.Series) -> Path:
-        return root_folder / (path if row.name == 0 else f"{row.name}_{geometry_index}.nc")
-
-    run = manager(tmp_path, backend.url, output_path_generator=generate)
-    run.run_jobs(table(2), start_job, tmp_path / "tracker.csv")
-    assert list(tracker_of(tmp_path).status) == ["error", "finished"]
-    assert reason in caplog.text
-    assert not (tmp_path / "outside.nc").exists() and not (tmp_path / "out" / "same.nc").exists()
-
-
-def test_two_jobs_never_share_a_file(tmp_path: Path, backend: FakeBackend) -> None:
-    run = manager(
-        tmp_path,
-        backend.url,
-        output_path_generator=lambda root_folder, geometry_index, row: f"{geometry_index}.nc",
-    )
-    assert run.run_jobs(table(2), start_job) == {"finished": 1, "error": 1}
-
-
-def test_null_and_unknown_fields_are_read_with_care(tmp_path: Path, backend: FakeBackend) -> None:
-    backend.default.overrides = {
-        "costs": None, "usage": {"cpu": {"value": None}, "duration": 5}, "title": None,
-        "description": None, "new": {"a": 1},
-    }  # fmt: skip
-    backend.default.states = ("queued", "warming up", "finished")
-    run = manager(tmp_path, backend.url)
-    assert run.run_jobs(table(1), start_job, tmp_path / "tracker.csv") == {"finished": 1}
-    assert tracker_of(tmp_path)[["costs", "cpu", "duration"]].isna().all(axis=None)
-
-
 def test_files_that_only_the_items_name_are_found(tmp_path: Path, backend: FakeBackend) -> None:
     backend.assets_in_items = True
     run = manager(tmp_path, backend.url)
     assert run.run_jobs(table(1), start_job) == {"finished": 1}
     assert len(list((tmp_path / "out").rglob("patch_*.nc"))) == 3
-
-
-def test_expired_addresses_are_asked_for_again(tmp_path: Path, backend: FakeBackend) -> None:
-    backend.default.expire_downloads = 1
-    run = manager(tmp_path, backend.url)
-    assert run.run_jobs(table(1), start_job) == {"finished": 1}
-
-
-def test_an_outage_is_waited_for(
-    tmp_path: Path, backend: FakeBackend, caplog: pytest.LogCaptureFixture
-) -> None:
-    backend.default.states = ("queued", "running", "running", "running", "running", "finished")
-    run = GFMAPJobManager(tmp_path / "out", output_path, poll_sleep=0.05)
-    # Without the client's own retries, which take their time.
-    run.add_backend(
-        "fake", lambda: openeo.connect(backend.url, retry=False).authenticate_basic("u", "p")
-    )
-    threading.Timer(0.4, setattr, (backend, "outage", True)).start()
-    threading.Timer(1.2, setattr, (backend, "outage", False)).start()
-    with caplog.at_level(logging.INFO, "openeo_gfmap.manager"):
-        assert run.run_jobs(table(8), start_job) == {"finished": 8}
-    assert set(backend.created().values()) == {1}
-    assert len([r for r in caplog.records if "Trying again" in r.message]) <= 2
 
 
 # ------------------------------------------------------------------------------- hooks and restart
@@ -361,21 +224,6 @@ def test_failed_post_processing_is_taken_up_or_not(tmp_path: Path, backend: Fake
 # --------------------------------------------------------------------------- other tools' trackers
 
 
-def test_a_peers_run_is_seen_through(tmp_path: Path, backend: FakeBackend) -> None:
-    connection = backend.connection()
-    done = connection.create_job(GRAPH, title="job 0").start()
-    waiting = connection.create_job(GRAPH, title="job 1")
-    table(3).assign(
-        backend_name="fake", status=["finished", "created", "not_started"],
-        id=[done.job_id, waiting.job_id, None], start_time=None, cpu=None, memory=None,
-        duration=None, costs=None,
-    ).to_csv(tmp_path / "tracker.csv", index=False)  # fmt: skip
-    run = manager(tmp_path, backend.url)
-    assert run.run_jobs(table(3), start_job, tmp_path / "tracker.csv") == {"finished": 3}
-    assert backend.created() == backend.started() == {"job 0": 1, "job 1": 1, "job 2": 1}
-    assert len(items_of(tmp_path)) == 9
-
-
 def test_a_job_that_is_gone_is_an_error(tmp_path: Path, backend: FakeBackend) -> None:
     table(1).assign(status="running", id="j-gone", backend_name="fake").to_csv(
         tmp_path / "tracker.csv", index=False
@@ -412,33 +260,6 @@ def test_ctrl_c_finishes_what_is_in_hand(
     again = manager(tmp_path, backend.url)
     assert again.run_jobs(table(12), start_job, tmp_path / "tracker.csv") == {"finished": 12}
     assert set(backend.created().values()) == set(backend.started().values()) == {1}
-
-
-def test_a_second_manager_on_the_same_tracker_stops(tmp_path: Path, backend: FakeBackend) -> None:
-    def start(row: pd.Series, connection: openeo.Connection) -> openeo.BatchJob:
-        with pytest.raises(TrackerLocked, match=f"process {os.getpid()}"):
-            manager(tmp_path, backend.url).run_jobs(table(1), start_job, tmp_path / "tracker.csv")
-        return start_job(row, connection)
-
-    run = manager(tmp_path, backend.url)
-    assert run.run_jobs(table(1), start, tmp_path / "tracker.csv") == {"finished": 1}
-
-
-def test_a_full_disk_stops_the_run_cleanly(
-    tmp_path: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from openeo_gfmap.manager import results
-
-    def full(source: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(results, "move", full)
-        with pytest.raises(OSError, match="No space left"):
-            manager(tmp_path, backend.url).run_jobs(table(3), start_job, tmp_path / "tracker.csv")
-    again = manager(tmp_path, backend.url)
-    assert again.run_jobs(table(3), start_job, tmp_path / "tracker.csv") == {"finished": 3}
-    assert set(backend.created().values()) == {1}
 
 
 def test_an_existing_collection_is_continued(tmp_path: Path, backend: FakeBackend) -> None:

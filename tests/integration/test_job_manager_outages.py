@@ -16,7 +16,6 @@ import pystac
 import pytest
 
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
-from openeo_gfmap.manager.options import ManagerOptions
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.manager_run import QUICK, output_path, start_job, table
 from support.patches import patch_bytes
@@ -120,23 +119,3 @@ def test_who_waits_for_jobs_that_are_not_made_is_told_why(
     assert manager(tmp_path, backend).run_jobs(table(1), start_job) == {"start_failed": 1}
     told = [record.message for record in caplog.records if "did not work" in record.message]
     assert len(told) == 1 and "[500]" in told[0]
-
-
-def test_a_store_of_files_that_is_away_for_a_while_costs_no_job(
-    tmp_path: Path, backend: FakeBackend
-) -> None:
-    """The job is done and paid for; only its files cannot be had yet."""
-    backend.default.absent_downloads = 3
-    options = ManagerOptions(download_attempts=2)
-    run = manager(tmp_path, backend, options=options)
-    assert run.run_jobs(table(1), start_job) == {"finished": 1}
-
-
-def test_files_that_never_come_are_an_error_in_the_end(
-    tmp_path: Path, backend: FakeBackend, caplog: pytest.LogCaptureFixture
-) -> None:
-    backend.scripts["job 0"] = Script(assets=backend.default.assets, absent_downloads=99)
-    options = ManagerOptions(download_attempts=1)
-    run = manager(tmp_path, backend, options=options)
-    assert run.run_jobs(table(2), start_job) == {"error": 1, "finished": 1}
-    assert "StorageIsAway" in caplog.text

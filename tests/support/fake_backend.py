@@ -1,5 +1,8 @@
 """An openEO back-end on loopback that does what a test tells it, and keeps a ledger.
 
+It is honest: what it answers is whole and true. A bad network is put before it by
+`faults.proxy.fault_proxy`.
+
 It speaks HTTP to the real client. What happens to a job is scripted by the job's title; the ledger
 says what the server really did, whatever its clients believe.
 """
@@ -32,20 +35,12 @@ class Script:
         What each look at the job finds, once it is started; the last one stays.
     assets
         Result files by name.
-    lose_creation_answer
-        So many creations are done, but the connection breaks before the answer.
     creation_status
         HTTP status that refuses the creation.
     start_failures
         So many starts are answered with `start_status`.
     absent_downloads
         So many downloads of each file are answered with 503.
-    cut_downloads
-        So many downloads of each file end after half of it.
-    corrupt_downloads
-        So many downloads of each file have the right length and wrong bytes.
-    expire_downloads
-        So many downloads of each file find their address expired.
     with_checksums
         Results say size and checksum.
     key_of
@@ -58,14 +53,10 @@ class Script:
 
     states: tuple[str, ...] = ("queued", "running", "finished")
     assets: Mapping[str, bytes] = field(default_factory=dict)
-    lose_creation_answer: int = 0
     creation_status: int = 0
     start_failures: int = 0
     start_status: int = 500
     absent_downloads: int = 0
-    cut_downloads: int = 0
-    corrupt_downloads: int = 0
-    expire_downloads: int = 0
     with_checksums: bool = True
     key_of: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -282,8 +273,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self._job(state.jobs[identifier], rest)
             case ("GET", "files", identifier, name):
                 self._file(state.jobs[identifier], unquote(name))
-            case ("GET", "expired", *_):
-                self._error(403, "Expired")
             case _:
                 self._error(404, "NotFound")
         return None
@@ -315,10 +304,6 @@ class _Handler(BaseHTTPRequestHandler):
             identifier = f"j-{len(state.jobs):04d}"
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             state.jobs[identifier] = FakeJob(identifier, document, script, now)
-            lost = script.lose_creation_answer > 0
-            script.lose_creation_answer -= lost
-        if lost:
-            return self._break()
         return self._json(
             {},
             201,
@@ -373,11 +358,8 @@ class _Handler(BaseHTTPRequestHandler):
         items = f"{self.state.base}/jobs/{job.id}/results/items"
         for name, body in job.script.assets.items():
             key = job.script.key_of.get(name, name)
-            expired = job.downloads[f"expired {name}"] < job.script.expire_downloads
-            job.downloads[f"expired {name}"] += 1
-            folder = "expired" if expired else "files"
             assets[key] = {
-                "href": f"{self.state.base}/{folder}/{job.id}/{quote(name, safe='')}",
+                "href": f"{self.state.base}/files/{job.id}/{quote(name, safe='')}",
                 "type": "application/x-netcdf",
                 "roles": ["data"],
                 "title": name,
@@ -422,12 +404,6 @@ class _Handler(BaseHTTPRequestHandler):
         part = body[start:]
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
-        if nth <= job.script.cut_downloads:
-            self.wfile.write(part[: len(part) // 2])
-            self.wfile.flush()
-            return self._break()
-        if nth <= job.script.cut_downloads + job.script.corrupt_downloads:
-            part = bytes(255 - byte for byte in part)
         self.wfile.write(part)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from faults.proxy import Answer, Cut, Fault, FaultProxy, What, WrongBytes, fault_proxy
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import formats, results
 from support.fake_backend import FakeBackend, Script, fake_backend
@@ -30,7 +31,14 @@ def backend() -> Iterator[FakeBackend]:
 
 
 @pytest.fixture(scope="module")
-def connection(backend: FakeBackend) -> openeo.Connection:
+def proxy(backend: FakeBackend) -> Iterator[FaultProxy]:
+    with fault_proxy(backend.url) as running:
+        backend.public_url = running.url
+        yield running
+
+
+@pytest.fixture(scope="module")
+def connection(backend: FakeBackend, proxy: FaultProxy) -> openeo.Connection:
     return backend.connection()
 
 
@@ -157,22 +165,23 @@ def no_wait(seconds: float) -> None:
     assert seconds > 0
 
 
+@pytest.mark.parametrize("checksums", [True, False])
 @pytest.mark.parametrize(
-    "faults",
-    [
-        {},
-        {"cut_downloads": 2},
-        {"cut_downloads": 2, "with_checksums": False},
-        {"corrupt_downloads": 1},
-        {"cut_downloads": 1, "corrupt_downloads": 1},
-    ],
-    ids=str,
+    "harm", [(), (Cut(), Cut()), (WrongBytes(),), (Cut(), WrongBytes())], ids=str
 )
 def test_a_download_is_whole_in_the_end(
-    tmp_path: Path, backend: FakeBackend, connection: openeo.Connection, faults: dict[str, int]
+    tmp_path: Path,
+    backend: FakeBackend,
+    proxy: FaultProxy,
+    connection: openeo.Connection,
+    harm: tuple[What, ...],
+    checksums: bool,
 ) -> None:
+    proxy.faults = [Fault("GET /files/.*", what) for what in harm]
     content = patch_bytes(tmp_path, seed=1)
-    asset = asset_of(backend, connection, Script(assets={"openEO_0.nc": content}, **faults))
+    asset = asset_of(
+        backend, connection, Script(assets={"openEO_0.nc": content}, with_checksums=checksums)
+    )
     target = tmp_path / "out.nc"
     size, checksum = results.download(connection, asset, target, wait=no_wait)
     assert target.read_bytes() == content
@@ -239,26 +248,29 @@ def test_credentials_do_not_leave_the_back_end(
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"),
+    ("content", "what", "checksums", "reason"),
     [
-        (lambda body: Script(assets={"a.nc": body}, cut_downloads=99), "bytes"),
-        (lambda body: Script(assets={"a.nc": body}, corrupt_downloads=99), "another checksum"),
-        (
-            lambda body: Script(assets={"a.nc": body}, corrupt_downloads=99, with_checksums=False),
-            "does not begin as HDF5",
-        ),
-        (lambda _: Script(assets={"a.nc": b""}, with_checksums=False), "empty"),
-        (lambda _: Script(assets={"a.nc": b"<html>"}, with_checksums=False), "does not open"),
+        (None, Cut(), True, "Connection broken"),
+        (None, WrongBytes(), True, "another checksum"),
+        (None, WrongBytes(), False, "does not begin as HDF5"),
+        (b"", None, False, "empty"),
+        (b"<html>", None, False, "does not open"),
     ],
 )
 def test_a_file_that_never_comes_right_is_not_there(
     tmp_path: Path,
     backend: FakeBackend,
+    proxy: FaultProxy,
     connection: openeo.Connection,
-    make: Callable[[bytes], Script],
+    content: bytes | None,
+    what: What | None,
+    checksums: bool,
     reason: str,
 ) -> None:
-    asset = asset_of(backend, connection, make(patch_bytes(tmp_path / "..", seed=3)))
+    proxy.faults = [Fault("GET /files/.*", what, None)] if what else []
+    body = patch_bytes(tmp_path / "..", seed=3) if content is None else content
+    script = Script(assets={"a.nc": body}, with_checksums=checksums)
+    asset = asset_of(backend, connection, script)
     target = tmp_path / "a.nc"
     with pytest.raises(ResultIncomplete, match=f"3 attempts; last: .*{reason}"):
         results.download(connection, asset, target, attempts=3, wait=no_wait)
@@ -277,9 +289,10 @@ def test_a_refusal_is_not_tried_again(
 
 
 def test_an_expired_address_is_told_apart(
-    tmp_path: Path, backend: FakeBackend, connection: openeo.Connection
+    tmp_path: Path, proxy: FaultProxy, connection: openeo.Connection
 ) -> None:
-    asset = {"href": f"{backend.url}/expired/x"}
+    proxy.faults = [Fault("GET /files/.*", Answer(410, b"<Error>Expired</Error>"))]
+    asset = {"href": f"{proxy.url}/files/x"}
     with pytest.raises(results.Expired):
         results.download(connection, asset, tmp_path / "a.nc", wait=no_wait)
 

@@ -220,7 +220,8 @@ def download(
                 part.unlink(missing_ok=True)
             elif not is_transient(error):
                 raise ResultIncomplete(f"{target.name} cannot be had: {one_line(error)}") from error
-            reason, answered = one_line(error), isinstance(error, _BrokenOff)
+            answered = isinstance(error, _BrokenOff)
+            reason = str(error) if answered else one_line(error)
         except ResultIncomplete as error:
             reason, answered = str(error), True
             part.unlink(missing_ok=True)  # what is there is wrong, not only short
