@@ -239,19 +239,30 @@ class _Parser:
                     broken = True
                 elif ref.id in nodes:
                     needs[node.id].append(ref.id)
+        position = {id: index for index, id in enumerate(nodes)}
+        waiting = {id: len(set(inputs)) for id, inputs in needs.items()}
+        users: dict[str, list[str]] = {id: [] for id in nodes}
+        for id, inputs in needs.items():
+            for each in set(inputs):
+                users[each].append(id)
         order: list[str] = []
-        while len(order) < len(nodes):
-            done = set(order)
-            ready = [id for id in nodes if id not in done and done.issuperset(needs[id])]
-            if not ready:
-                stuck = [id for id in nodes if id not in done]
-                self.fail(
-                    "ProcessGraphInvalid",
-                    f"The nodes {', '.join(map(repr, stuck))} refer to each other in a cycle.",
-                    stuck[0],
-                )
-                return None
+        ready = [id for id, inputs in waiting.items() if not inputs]
+        while ready:
             order.extend(ready)
+            following = []
+            for user in (u for id in ready for u in users[id]):
+                waiting[user] -= 1
+                if not waiting[user]:
+                    following.append(user)
+            ready = sorted(following, key=position.__getitem__)
+        if len(order) < len(nodes):
+            stuck = [id for id, inputs in waiting.items() if inputs]
+            self.fail(
+                "ProcessGraphInvalid",
+                f"The nodes {', '.join(map(repr, stuck))} refer to each other in a cycle.",
+                stuck[0],
+            )
+            return None
         return None if broken else order
 
 

@@ -174,7 +174,7 @@ def mod(x: Number | None, y: Number | None) -> Number | None:
         The divisor; 0 is an error for a single number and NaN in an array.
     """
     if isinstance(y, int | float) and y == 0 and x is not None:
-        raise OpenEOError("DivisionByZero", f"mod: {x!r} has no remainder for the divisor 0.")
+        raise OpenEOError("DivisionByZero", "mod: the divisor is 0, which leaves no remainder.")
 
     def remainder(a: Any, b: Any) -> Any:
         # C and IEEE: a finite number is its own remainder for an infinite divisor.
