@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import sqlite3
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import openeo
 import pytest
@@ -43,6 +48,50 @@ def patches(count: int) -> dict[str, Any]:
     cube = g.filter_spatial(data=cube, geometries=box_geojson(*boxes))
     options = {"sample_by_feature": True, "feature_id_property": "id"}
     return g.result(g.save_result(data=cube, format="NetCDF", options=options))
+
+
+class ReverseProxy:
+    """Passes requests on as the configurations in docs/scaling.md do, without their TLS."""
+
+    def __init__(self, user: str):
+        self.server = ""
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                size = int(self.headers.get("Content-Length", 0))
+                hop = ("host", "connection", "content-length")
+                headers = {k: v for k, v in self.headers.items() if k.lower() not in hop}
+                headers |= {"Host": proxy.server, "X-Remote-User": user}
+                connection = http.client.HTTPConnection(proxy.server, timeout=30)
+                connection.request(self.command, self.path, self.rfile.read(size), headers)
+                found = connection.getresponse()
+                body = found.read()
+                self.send_response(found.status)
+                for name, value in found.getheaders():
+                    if name.lower() not in ("content-length", "connection", "date", "server"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                connection.close()
+
+            do_GET = do_POST = do_DELETE = answer
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
+        self._thread = threading.Thread(target=self._httpd.serve_forever, daemon=True)
+
+    def __enter__(self) -> ReverseProxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._httpd.shutdown()
+        self._httpd.server_close()
 
 
 def status_of(server: ServerProcess) -> dict[str, Any]:
@@ -99,6 +148,23 @@ class TestTurns:
                      if line.endswith(" runs")]  # fmt: skip
             users = {job.job_id: user for user, job in started}
             assert [users[i] for i in order[1:]] == ["ann", "ben", "ann", "ann"]
+
+    def test_through_a_reverse_proxy(self, tmp_path: Path) -> None:
+        """The client knows the proxy alone, the server sees a Host of its own and the user."""
+        with ReverseProxy("ann") as proxy:
+            options = ("--public-url", proxy.url, "--user-header", "X-Remote-User")
+            with ServerProcess(tmp_path / "home", *options).start() as server:
+                proxy.server = urlsplit(server.known["url"]).netloc
+                connection = openeo.connect(proxy.url)
+                connection.authenticate_basic(server.known["user"], server.known["password"])
+                job = connection.create_job(ADD).start()
+                assert ended(job) == "finished"
+                (link,) = [a["href"] for a in job.get_results().get_metadata()["assets"].values()]
+                assert link.startswith(f"{proxy.url}/openeo/1.2/jobs/{job.job_id}/")
+                assert requests.get(link).json() == 8, "signed, and through the proxy"
+                with sqlite3.connect(server.state / "jobs.sqlite") as database:
+                    assert database.execute("SELECT owner FROM jobs").fetchall() == [("ann",)]
+                database.close()
 
     def test_no_more_jobs_than_memory_is_for(self, tmp_path: Path, slow: SlowSource) -> None:
         """With a share of 25 MB each, one job (some 60 MB) leaves no room for a second."""

@@ -20,6 +20,7 @@ T = TypeVar("T")
 # Options that are settings of the same name as they are.
 _OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "parallel_jobs": (int, "jobs that run at a time (default: by CPUs and memory)"),
+    "public_url": (str, "address that clients use, where a reverse proxy stands before the server"),
     "user_jobs": (int, "jobs of one user that run at a time (default: no limit)"),
     "user_header": (str, "request header in which a reverse proxy names the user"),
     "memory": (parse_size, "memory of all jobs together, e.g. 48G"),

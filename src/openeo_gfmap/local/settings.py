@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -126,6 +127,9 @@ class Settings:
         server can run Python code (UDFs) on this machine.
     port
         TCP port; 0 takes the last one if it is free, else any.
+    public_url
+        Address that clients use where a reverse proxy stands before the server, such as
+        ``https://eo.example.org``; empty where there is none.
     idle_seconds
         The server ends after so many seconds without request and job; 0 keeps it running.
     sources
@@ -167,6 +171,7 @@ class Settings:
     home: Path
     host: str = "127.0.0.1"
     port: int = 0
+    public_url: str = ""
     idle_seconds: float = 0
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     parallel_jobs: int = field(default_factory=_default_jobs)
@@ -203,6 +208,9 @@ class Settings:
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise _invalid(name, getattr(self, name), f"0 ({zero}) or more")
+        if self.public_url and not re.fullmatch(r"https?://[^/?#]+", self.public_url):
+            expected = "an address such as https://eo.example.org, without a path"
+            raise _invalid("public_url", self.public_url, expected)
         if self.scheduler and "://" not in self.scheduler:
             raise _invalid("scheduler", self.scheduler, "an address such as tcp://10.0.0.1:8786")
         if is_address(self.result_store):
@@ -329,6 +337,7 @@ _PARSERS: Mapping[str, Any] = {
     "home": Path,
     "host": str,
     "port": int,
+    "public_url": str,
     "idle_seconds": float,
     "sources": _parse_sources,
     "parallel_jobs": int,

@@ -136,8 +136,9 @@ def service_of(request: Request) -> Service:
 
 
 def root_url(request: Request) -> str:
-    """Return the API's root as the client sees it: also right through a port forwarding."""
-    return f"http://{request.headers['host']}{ROOT}"
+    """Return the API's root as the client sees it: also through a port forwarding or a proxy."""
+    public = service_of(request).settings.public_url
+    return (public or f"http://{request.headers['host']}") + ROOT
 
 
 def check_token(request: Request, *, basic: bool = False) -> None:
