@@ -136,7 +136,8 @@ def test_names_of_assets_lead_nowhere(world: World) -> None:
 @pytest.mark.parametrize("accepted", [False, True])
 def test_fewer_files_than_features_is_told(world: World, accepted: bool) -> None:
     """Each file stays with its feature, which its name says, and who has none is named."""
-    features = json.dumps({"type": "FeatureCollection", "features": [{}] * 3})
+    context = {"properties": {"extract": False}}  # for the post-job action only
+    features = json.dumps({"type": "FeatureCollection", "features": [{}, {}, {}, context]})
     world.script(1, assets={"openEO_2.nc": world.files["openEO_0.nc"]})
     world.script(2, assets={"mosaic.nc": world.files["openEO_0.nc"]})  # one for all
     df = world.table()

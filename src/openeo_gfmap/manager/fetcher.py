@@ -273,14 +273,20 @@ class Fetcher:
 
 
 def _count_features(geometry: Any) -> int | None:
-    """Return how many features a row is about; None when its geometry is no feature collection."""
+    """Return of how many features a row wants a file; None when it has no feature collection.
+
+    Those with ``extract`` set to false are there for the post-job action only.
+    """
     if isinstance(geometry, str) and "FeatureCollection" in geometry:
         try:
             geometry = json.loads(geometry)
         except ValueError:
             return None
     features = geometry.get("features") if isinstance(geometry, Mapping) else None
-    return len(features) if isinstance(features, list) else None
+    if not isinstance(features, list):
+        return None
+    properties = [f.get("properties") if isinstance(f, Mapping) else None for f in features]
+    return sum(bool((p or {}).get("extract", True)) for p in properties)
 
 
 def _told(missing: list[str], arrived: int) -> str | None:

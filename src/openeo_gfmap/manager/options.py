@@ -55,9 +55,9 @@ class ManagerOptions:
         Most seconds that a call of ``post_job_action`` or ``output_path_generator`` may take; the
         job fails then, and what a late call returns is not used. None waits for ever.
     features_without_file : bool
-        Take it as all right that a job makes fewer files than its ``geometry`` has features, since
-        those without data have none; the log says which. When false, such a job is ``error`` and
-        says it, while the files that there are go into the catalogue.
+        Take it as all right that a job makes fewer files than its ``geometry`` has features to
+        extract; the log says which have none. When false, such a job is ``error`` and says which,
+        while the files that there are go into the catalogue.
     parallel_callbacks : bool
         Let ``output_path_generator`` and ``post_job_action`` run in several threads at once. Off by
         default, because both usually open NetCDF files, and the libraries for that crash when
@@ -79,7 +79,7 @@ class ManagerOptions:
     answer_seconds: float = 60.0
     work_seconds: float = 300.0
     action_seconds: float | None = 3600.0
-    features_without_file: bool = True
+    features_without_file: bool = False
     parallel_callbacks: bool = False
 
     def __post_init__(self) -> None:
