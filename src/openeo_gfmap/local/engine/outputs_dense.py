@@ -62,6 +62,12 @@ class DenseFile:
     memory: int
     _whole: Cube | None = None
     _seen: np.ndarray[Any, Any] | None = None
+    _held: int = 0
+
+    @property
+    def _share(self) -> int:
+        """Bytes of memory for what is there of the result."""
+        return self.memory // 8
 
     @property
     def box(self) -> GeoBox:
@@ -115,7 +121,10 @@ class DenseFile:
         )
         left, top = grid.position(part)
         whole.data[..., top : top + part.shape[0], left : left + part.shape[1]] = tile.data
-        forget(whole.data)
+        self._held += tile.data.nbytes
+        if self._held > self._share:
+            forget(whole.data)  # not each time: the next tile may lie in the same pages
+            self._held = 0
         if "t" in tile.dims and self._seen is not None:
             axes = tuple(i for i, d in enumerate(tile.dims) if d != "t")
             self._seen |= (~tile.missing()).any(axis=axes)
@@ -144,7 +153,7 @@ class DenseFile:
 
     def _array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if size <= self.memory // 8:
+        if size <= self._share:
             return np.empty(shape, dtype=dtype)
         # Beyond that the pages of a file hold the result: memory stays free for the tiles. The
         # file has no name, and is gone with the last array that is mapped from it.
