@@ -128,7 +128,9 @@ def requests_of(
         if band in wanted:
             by_box.setdefault(wanted[band], []).append(band)
     return [
-        Request(scenes, tuple(bands), tuple(spec.source.band_info(b).name for b in bands), box, days)
+        Request(
+            scenes, tuple(bands), tuple(spec.source.band_info(b).name for b in bands), box, days
+        )
         for box, bands in by_box.items()
     ]
 
