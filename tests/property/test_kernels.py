@@ -87,6 +87,27 @@ def test_dilation_equals_the_direct_convolution_at_the_size_of_a_patch() -> None
         np.testing.assert_array_equal(found, direct_mask(frame, erosion=3))
 
 
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.02, 0.03, 0.06, 0.5]),
+    st.booleans(),
+    st.integers(60, 140),
+    st.integers(1, 140),
+)
+def test_dilation_is_exact_across_blocks_in_speckle_and_in_blobs(
+    seed: int, share: float, blobs: bool, rows: int, columns: int
+) -> None:
+    """Speckle of about the threshold's share puts most pixels near it: the hardest masks."""
+    rng = np.random.default_rng(seed)
+    field = rng.standard_normal((rows, columns))
+    if blobs:
+        field = ndimage.gaussian_filter(field, 7)
+    scl = np.where(field > np.quantile(field, 1 - share), 9, 4).astype("uint8")
+    mask = scl_dilation_mask(scl[np.newaxis], None, 17, 41)
+    np.testing.assert_array_equal(mask[0], direct_mask(scl, 17, 41))
+
+
 def test_pixels_on_the_threshold_are_decided_exactly() -> None:
     """Masks built so that the sum at the centre is just at and just below the limit."""
     kernel = gaussian_kernel(77).ravel()
