@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
-_VIEW_SHARE = 0.05  # of the time may go into rewriting the CSV
+_VIEW_SHARE = 0.02  # of the time may go into rewriting the CSV
 _VIEW_INTERVAL = 1.0  # seconds, at least
 _IDS_TOLD = 5
 

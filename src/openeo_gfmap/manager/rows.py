@@ -158,7 +158,7 @@ def unpack(value: Any) -> Any:
             return {key: unpack(part) for key, part in value.items()}
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _geometry(wkb: str) -> Any:
     """Return a geometry, which nobody can change; each is wanted for several actions in a row."""
     import shapely  # noqa: PLC0415
