@@ -245,8 +245,8 @@ Made by `python benchmarks/bench_manager.py`: a back-end on the same machine who
 time, 20 jobs at once. A row is a name and a MultiPolygon of 20 features with 40 kB of WKT (of 1,000
 places, which larger tables use again); a job has 3 NetCDF files of 17 kB. All that is left is what
 the manager itself does: asking, downloading, checking, describing the files in STAC, and
-remembering. `poll_sleep=0`. The back-end is a process of its own, which the table leaves out, and so
-is each run of a manager. What is written includes the result files. Peak memory is that of the
+remembering. `poll_sleep=0`. The back-end is a process of its own, which the tables leave out; so is
+each run of a manager. What is written includes the result files. Peak memory is that of the
 process, with all imports and the user's table; the column beside it is what came on top of those.
 The exponent of growth is the slope of a line through the logarithms of all sizes: 1 is linear.
 
