@@ -66,7 +66,7 @@ def make_polygons(count: int, corners: int) -> gpd.GeoDataFrame:
 def measure(function: str, corners: int, size: int, repeats: int) -> None:
     """Time one function of whichever openeo_gfmap this interpreter has; print JSON."""
     warnings.simplefilter("ignore")  # the peer's warnings would be in the way of its answer
-    from openeo_gfmap.manager import job_splitters  # noqa: PLC0415 - only where it is timed
+    from openeo_gfmap.manager import job_splitters
 
     split = getattr(job_splitters, function)
     polygons = make_polygons(size, corners)
