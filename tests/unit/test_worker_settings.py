@@ -21,7 +21,12 @@ GIB = 1024**3
 def test_arrays_and_blocks_of_all_processes_take_half_of_the_memory(
     tmp_path: Path, memory: int, workers: int, arrays: int, blocks: int
 ) -> None:
-    request = Request({}, str(tmp_path), str(tmp_path), str(tmp_path), GIB, memory, workers=workers)
+    folder = str(tmp_path)
+    request = Request(
+        {}, folder, folder, folder,
+        max_file=GIB, memory=2 * memory, share=memory, workers=workers,
+        udf_seconds=60, udf_cpu_seconds=60, udf_memory=GIB,
+    )  # fmt: skip
     env = environment(request, tmp_path, JobLog(tmp_path / "log.jsonl", "info"))
     assert env.memory == arrays
     assert pickle.loads(pickle.dumps(env)).open_reader.keywords == {"cache_bytes": blocks}
