@@ -1,0 +1,1 @@
+"""Quality gates: what a received file must be before it is accepted."""
