@@ -5,19 +5,21 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import json
 import re
-from collections.abc import Iterator
+import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
+import typer
 
+from openeo_gfmap.cli import app
 from openeo_gfmap.local.settings import PREFIX, Settings
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+from support.documents import DOCUMENTS, ROOT, blocks_of, named
 
 # Where programs of this repository read their environment.
 CODE = ("src/**/*.py", "examples/*.py", "tests/**/*.py", "tools/*.py", "Makefile")
@@ -26,10 +28,6 @@ _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _NAME = re.compile(r"`(openeo_gfmap(?:\.\w+)+)(?:\(\))?`")
 _VARIABLE = re.compile(r"\b(?:OPENEO_)?GFMAP_[A-Z_]+")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-def named(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
 
 
 def prose(document: Path) -> str:
@@ -41,12 +39,6 @@ def headings(document: Path) -> set[str]:
     """Return the anchors that a document's headings get where it is shown."""
     lines = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
-
-
-def python_blocks(document: Path) -> Iterator[str]:
-    for language, code in _BLOCK.findall(document.read_text(encoding="utf-8")):
-        if language == "python":
-            yield code
 
 
 @cache
@@ -142,9 +134,29 @@ def test_every_change_of_state_is_in_the_drawing(draw_lifecycle: ModuleType) -> 
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
-def test_python_blocks_compile(document: Path) -> None:
-    for block in python_blocks(document):
-        ast.parse(block, document.name)
+def test_code_blocks_can_be_read(document: Path) -> None:
+    for block in blocks_of(document):
+        if block.language == "python":
+            ast.parse(block.code, document.name)
+        elif block.language == "toml":
+            tomllib.loads(block.code)
+        elif block.language == "json":
+            json.loads(block.code)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_commands_take_the_options_they_are_shown_with(document: Path) -> None:
+    """Also those that no test runs, because they serve until Ctrl-C or need a cluster."""
+    command = typer.main.get_command(app)
+    for block in blocks_of(document):
+        if block.language not in {"sh", "console"}:
+            continue
+        for line in block.code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["gfmap"] and len(words) > 1:
+                name, *arguments = words[1:]
+                found = command.commands[name]  # type: ignore[attr-defined]
+                found.make_context(name, arguments, resilient_parsing=False).close()
 
 
 def test_documents_are_reachable_from_the_indexes() -> None:

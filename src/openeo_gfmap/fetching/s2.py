@@ -46,17 +46,17 @@ def build_sentinel2_l2a_extractor(
         Harmonised names: "S2-L2A-B01" to "S2-L2A-B12", "S2-L2A-B8A", "S2-L2A-SCL" and so on.
     fetch_type : FetchType
     **params
-        target_resolution : float or None, default 10.0
-            Pixel size in units of the target CRS; None leaves the native grid.
-        target_crs : int or str, optional
-            EPSG code; by default the cube keeps the CRS of the data.
-        resampling_method : str, default "near"
-        load_collection : dict, optional
-            Filters on scene properties, ``{"eo:cloud_cover": lambda value: value <= 95}``.
-        update_arguments : dict, optional
-            Further arguments for the ``load_collection`` node.
-        pre_mask, pre_merge : openeo.DataCube, optional
-            Mask applied, and cube merged, right after loading.
+        Any of these:
+
+        - ``target_resolution``: pixel size in units of the target CRS, by default 10.0; None leaves
+          the native grid.
+        - ``target_crs``: EPSG code; by default the cube keeps the CRS of the data.
+        - ``resampling_method``: by default "near".
+        - ``load_collection``: filters on scene properties, such as
+          ``{"eo:cloud_cover": lambda value: value <= 95}``.
+        - ``update_arguments``: further arguments for the ``load_collection`` node.
+        - ``pre_mask``, ``pre_merge``: data cube that masks, or is merged with, what was loaded,
+          right after loading.
 
     Returns
     -------
