@@ -140,7 +140,10 @@ class Fetcher:
             except ResultIncomplete:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
-            shutil.rmtree(staging, ignore_errors=True)
+            try:
+                staging.rmdir()
+            except OSError:  # something else is in there
+                shutil.rmtree(staging, ignore_errors=True)
         files = tuple(
             SavedFile(path, file.size, file.checksum, item)
             for file, path, item in zip(arrived, targets, items, strict=True)
@@ -228,24 +231,30 @@ class Fetcher:
 
     def _targets(self, arrived: list[_Arrived], row: int, values: pd.Series[Any]) -> list[str]:
         """Return where each file goes, relative to the output folder."""
-        targets: list[Path] = []
-        for file in arrived:
-            try:
-                wanted = within(
-                    self.seconds,
-                    self.path_generator,
+        wanted: list[Path] = []
+
+        def want() -> None:
+            for file in arrived:
+                path = self.path_generator(
                     root_folder=self.output_dir,
                     tmp_path=file.path,
                     geometry_index=file.index,
                     row=values,
                     asset_id=file.key,
                 )
-            except RAISED as error:
-                _log.debug("output_path_generator raised:\n%s", traceback.format_exc())
-                raise ResultIncomplete(
-                    f"output_path_generator raised {one_line(error)} for {file.key}"
-                ) from error
-            target = results.place(self.output_dir, wanted)
+                wanted.append(path)
+
+        try:
+            within(self.seconds, want)
+        except RAISED as error:
+            _log.debug("output_path_generator raised:\n%s", traceback.format_exc())
+            culprit = arrived[min(len(wanted), len(arrived) - 1)].key
+            raise ResultIncomplete(
+                f"output_path_generator raised {one_line(error)} for {culprit}"
+            ) from error
+        targets: list[Path] = []
+        for path in wanted:
+            target = results.place(self.output_dir, path)
             if target in targets:
                 raise ResultIncomplete(
                     f"output_path_generator gave {target} for two files of one job; return a path "

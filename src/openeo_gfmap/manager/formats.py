@@ -8,69 +8,79 @@ from __future__ import annotations
 
 import json
 import struct
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from openeo_gfmap.errors import ResultIncomplete
 
-__all__ = ["check_opens", "is_hdf5"]
+__all__ = ["check_content", "is_hdf5"]
 
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _NETCDF3: Final = b"CDF"
 _PAGE: Final = (b"<!doctype html", b"<html")
+_HEAD: Final = (
+    96  # bytes: all that is looked at of most files, and less than the smallest HDF5 file
+)
 
 
-def check_opens(path: Path, suffix: str | None = None) -> None:
+def check_content(file: BinaryIO | FileIO, name: str, suffix: str) -> None:
     """Check that a file is what its name says.
+
+    Parameters
+    ----------
+    file : file object
+        Open for reading; read from anywhere.
+    name, suffix : str
+        What to call it, and what it should be, such as ".nc".
 
     Raises
     ------
     ResultIncomplete
         When it is empty, cut short, or of another kind (such as an error page).
     """
-    suffix = (suffix or path.suffix).lower()
-    with path.open("rb") as file:
-        head = file.read(64)
+    suffix = suffix.lower()
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(_HEAD)
     if not head:
-        raise ResultIncomplete(f"{path.name} is empty")
+        raise ResultIncomplete(f"{name} is empty")
     try:
         if suffix in {".nc", ".h5", ".nc4"} and not head.startswith(_NETCDF3):
-            _check_hdf5(path)
+            _check_hdf5(head, size)
         elif suffix in {".tif", ".tiff"}:
-            with path.open("rb") as file:
-                _check_tiff(file, path.stat().st_size)
+            _check_tiff(file, size)
         elif suffix in {".json", ".geojson"}:
-            json.loads(path.read_bytes())
+            file.seek(0)
+            json.loads(file.read())
         elif suffix in {".parquet", ".geoparquet"}:
-            _open_parquet(path)
+            _open_parquet(file)
         elif suffix not in {".html", ".htm"} and head.lstrip().lower().startswith(_PAGE):
             raise ValueError("it is a web page")
     except (OSError, ValueError, struct.error) as error:
-        raise ResultIncomplete(f"{path.name} does not open as {suffix}: {error}") from error
+        raise ResultIncomplete(f"{name} does not open as {suffix}: {error}") from error
 
 
 def is_hdf5(path: Path) -> bool:
     """Tell whether a file is HDF5, as netCDF-4 is."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         return file.read(len(_HDF5)) == _HDF5
 
 
-def _check_hdf5(path: Path) -> None:
+def _check_hdf5(head: bytes, size: int) -> None:
     """Check the header of an HDF5 file: it says where the file ends, in all its versions.
 
     See "Format signature and superblock" in the HDF5 file format specification.
     """
-    with path.open("rb") as file:
-        head = file.read(96)
-    if not head.startswith(_HDF5) or len(head) < 96:  # the smallest file is longer
+    if not head.startswith(_HDF5) or len(head) < _HEAD:
         raise ValueError("it does not begin as HDF5 files do")
     version = head[8]
     size_of_offsets = head[13] if version < 2 else head[9]
     addresses = {0: 24, 1: 28}.get(version, 12)  # where they begin; base, another, end of file
     end_at = addresses + 2 * size_of_offsets
     end = int.from_bytes(head[end_at : end_at + size_of_offsets], "little")
-    if path.stat().st_size < end:
-        raise ValueError(f"it is cut short: {path.stat().st_size} of {end} bytes")
+    if size < end:
+        raise ValueError(f"it is cut short: {size} of {end} bytes")
 
 
 #: struct codes and sizes of the TIFF field types that hold offsets and counts.
@@ -78,11 +88,12 @@ _TIFF_INTEGERS: Final = {3: ("H", 2), 4: ("I", 4), 13: ("I", 4), 16: ("Q", 8), 1
 _TIFF_BLOCKS: Final = {273: 279, 324: 325}  # offsets of strips and tiles: their byte counts
 
 
-def _check_tiff(file: BinaryIO, size: int) -> None:
+def _check_tiff(file: BinaryIO | FileIO, size: int) -> None:
     """Check that all blocks of all images of a TIFF or BigTIFF file lie within it.
 
     See sections 2 and 8 of the TIFF 6.0 specification. Blocks at offset 0 are left out (sparse).
     """
+    file.seek(0)
     order = {b"II": "<", b"MM": ">"}.get(file.read(2))
     if order is None:
         raise ValueError("no TIFF header")
@@ -123,7 +134,7 @@ def _check_tiff(file: BinaryIO, size: int) -> None:
         raise ValueError("it has no image")
 
 
-def _open_parquet(path: Path) -> None:
+def _open_parquet(file: BinaryIO | FileIO) -> None:
     import pyarrow.parquet  # noqa: PLC0415
 
-    pyarrow.parquet.read_metadata(path)
+    pyarrow.parquet.read_metadata(file)

@@ -19,7 +19,7 @@ from openeo_gfmap.stac.items import CubeFile, Variable
 
 # h5py and pyproj are imported where they are used: the package's import stays light.
 if TYPE_CHECKING:
-    import h5py
+    from h5py.h5d import DatasetID
     from pyproj import Transformer
 
 __all__ = ["describe"]
@@ -39,19 +39,47 @@ def describe(path: Path) -> CubeFile | None:
     """
     import h5py  # noqa: PLC0415
 
+    # Half of the time that h5py's own objects take goes into what is not wanted here: a file is
+    # opened, a few attributes are read, and it is closed.
     with h5py.File(path, "r") as file:
-        return _describe(file)
+        opened = {name.decode(): h5py.h5o.open(file.id, name) for name in file.id}
+        members = {
+            name: _Member(each)
+            for name, each in opened.items()
+            if isinstance(each, h5py.h5d.DatasetID)
+        }
+        return _describe(members)
 
 
-def _describe(file: h5py.File) -> CubeFile | None:
-    members = dict(file.items())  # opened once: that is what takes the time
+class _Member:
+    """A variable of an open file."""
+
+    def __init__(self, dataset: DatasetID):
+        self.id = dataset
+
+    def values(self) -> np.ndarray[Any, Any]:
+        """Read all of it."""
+        from h5py import h5s  # noqa: PLC0415
+
+        values = np.empty(self.id.shape, self.id.dtype)
+        self.id.read(h5s.ALL, h5s.ALL, values)
+        return values
+
+    def attribute(self, name: str) -> Any:
+        """Return an attribute; None when there is none of that name."""
+        from h5py import AttributeManager, h5a  # noqa: PLC0415
+
+        return AttributeManager(self)[name] if h5a.exists(self.id, name.encode()) else None
+
+
+def _describe(members: Mapping[str, _Member]) -> CubeFile | None:
     x_name, y_name, t_name = (
         next((name for name in names if name in members), None) for names in (_X, _Y, _T)
     )
     wkt = _wkt(members)
     if x_name is None or y_name is None or wkt is None:
         return None
-    x, y = members[x_name][...], members[y_name][...]
+    x, y = members[x_name].values(), members[y_name].values()
     crs = _crs(wkt)
     if x.size < 1 or y.size < 1 or crs is None:
         return None
@@ -78,12 +106,12 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _wkt(members: Mapping[str, Any]) -> str | None:
+def _wkt(members: Mapping[str, _Member]) -> str | None:
     """Return the CRS of the grid mapping, under either of the two names in use."""
     for variable in members.values():
         for name in ("crs_wkt", "spatial_ref"):
-            if name in variable.attrs:
-                return _text(variable.attrs[name])
+            if (wkt := variable.attribute(name)) is not None:
+                return _text(wkt)
     return None
 
 
@@ -120,33 +148,33 @@ def _axis(centres: np.ndarray[Any, Any], default: float) -> tuple[float, float, 
 
 
 def _variables(
-    members: Mapping[str, Any], dimensions: tuple[str | None, str, str]
+    members: Mapping[str, _Member], dimensions: tuple[str | None, str, str]
 ) -> list[Variable]:
     found = []
     for name, variable in members.items():
-        if name in dimensions or not hasattr(variable, "shape") or len(variable.shape) < 2:
+        rank = variable.id.rank
+        if name in dimensions or rank < 2:
             continue
-        names = tuple(dimensions[-len(variable.shape) :])
+        names = tuple(dimensions[-rank:])
         if None in names:
             continue
-        attributes = variable.attrs
-        dtype = variable.dtype
-        fill = attributes.get("_FillValue")
+        dtype, fill = variable.id.dtype, variable.attribute("_FillValue")
         # netCDF stores uint16 as short and says so: values wrap around.
-        if "_Unsigned" in attributes and _text(attributes["_Unsigned"]).lower() == "true":
+        if _text(variable.attribute("_Unsigned")).lower() == "true":
             dtype = np.dtype(f"u{dtype.itemsize}")
         nodata = None
         if fill is not None:
             value = np.asarray(fill).ravel()[0].astype(dtype)
             nodata = value.item() if np.isfinite(value) else None
+        title, unit = variable.attribute("long_name"), variable.attribute("units")
         found.append(
             Variable(
                 name=name,
                 data_type=dtype.name,
                 dimensions=tuple(str(each) for each in names),
                 nodata=nodata,
-                title=_text(attributes["long_name"]) if "long_name" in attributes else None,
-                unit=_text(attributes["units"]) if "units" in attributes else None,
+                title=None if title is None else _text(title),
+                unit=None if unit is None else _text(unit),
             )
         )
     return found
@@ -155,16 +183,16 @@ def _variables(
 _UNITS: Mapping[str, int] = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
-def _times(variable: h5py.Dataset) -> tuple[str, ...]:
+def _times(variable: _Member) -> tuple[str, ...]:
     """Return the time labels, RFC 3339; empty when the unit is not a CF one of fixed length."""
-    units = _text(variable.attrs.get("units", ""))
+    units = _text(variable.attribute("units"))
     match = re.fullmatch(
         r"(day|hour|minute|second)s? since ([0-9:T -]+?)(?:\.0)?(?: ?UTC|Z)?", units
     )
     if match is None:
         return ()
     origin = np.datetime64(match[2].strip().replace(" ", "T"), "s")
-    seconds = np.round(variable[...].astype(float) * _UNITS[match[1]]).astype("int64")
+    seconds = np.round(variable.values().astype(float) * _UNITS[match[1]]).astype("int64")
     return tuple(f"{origin + np.timedelta64(int(each), 's')}Z" for each in seconds)
 
 

@@ -52,8 +52,8 @@ class ManagerOptions:
     work_seconds : float
         The same for requests that let the back-end do something: create a job, start it.
     action_seconds : float or None
-        Most seconds that a call of ``post_job_action`` or ``output_path_generator`` may take; the
-        job fails then, and what a late call returns is not used. None waits for ever.
+        Most seconds that ``post_job_action``, or ``output_path_generator`` for all files of a job,
+        may take; the job fails then, and what a late call returns is not used. None waits for ever.
     features_without_file : bool
         Take it as all right that a job makes fewer files than its ``geometry`` has features to
         extract; the log says which have none. When false, such a job is ``error`` and says which,

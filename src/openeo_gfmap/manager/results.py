@@ -15,8 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
@@ -211,7 +212,7 @@ def download(
                 break  # the run is over
         try:
             _receive(connection, str(asset["href"]), part)
-            size, checksum = check(part, asset, target.suffix)
+            size, checksum = check(part, asset, target.suffix, keep=True)
         except (requests.RequestException, OpenEoApiPlainError) as error:
             status = getattr(error, "http_status_code", None)
             if status in _EXPIRED:
@@ -229,7 +230,6 @@ def download(
             part.unlink(missing_ok=True)  # a full disk needs the room for the tracker
             raise
         else:
-            sync(part)
             part.replace(target)
             return size, checksum
     part.unlink(missing_ok=True)
@@ -249,7 +249,10 @@ def _receive(connection: Connection, href: str, part: Path) -> None:
     Only a transfer that this process began is taken up, and the checks that follow see the file as
     a whole, so a file that changed on the server in between does not pass.
     """
-    have = part.stat().st_size if part.exists() else 0
+    try:
+        have = part.stat().st_size
+    except FileNotFoundError:
+        have = 0
     # Compressed transfer would make Content-Length speak of other bytes than the file's.
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -262,13 +265,12 @@ def _receive(connection: Connection, href: str, part: Path) -> None:
             )
         resumed = response.status_code == 206 and _begins_at(response, have)
         with part.open("ab" if resumed else "wb") as file:
-            begun = file.tell()
+            received = 0
             try:
                 for chunk in response.iter_content(_CHUNK):
-                    file.write(chunk)
+                    received += file.write(chunk)
             except requests.RequestException as error:
                 raise _BrokenOff(str(error)) from error
-            received = file.tell() - begun
     promised = response.headers.get("Content-Length", "")
     if promised.isdigit() and received != int(promised):
         raise _BrokenOff(f"{received} of {promised} bytes came")
@@ -278,33 +280,55 @@ def _begins_at(response: requests.Response, offset: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
 
 
-def check(part: Path, asset: Mapping[str, Any], suffix: str | None = None) -> tuple[int, str]:
+def check(
+    path: Path, asset: Mapping[str, Any], suffix: str | None = None, *, keep: bool = False
+) -> tuple[int, str]:
     """Return size and SHA-256 of a file that is what the back-end said, and opens.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    asset : mapping
+        What the back-end said of it.
+    suffix : str, optional
+        What it is, when its name says something else.
+    keep : bool
+        Bring it to disk when it is all right.
 
     Raises
     ------
     ResultIncomplete
         When it is not.
     """
-    suffix = part.suffix if suffix is None else suffix
-    size, checksum = part.stat().st_size, sha256_of(part)
-    promised = asset.get("file:size")
-    if isinstance(promised, int) and size != promised:
-        raise ResultIncomplete(f"{part.stem} has {size} bytes, the back-end said {promised}")
-    multihash = asset.get("file:checksum")
-    # Other hash functions are rare; their digests are left to the check that the file opens.
-    if isinstance(multihash, str) and multihash.lower().startswith(_SHA256_MULTIHASH):
-        expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
-        if len(expected) == 64 and checksum != expected:
-            raise ResultIncomplete(f"{part.stem} has another checksum than the back-end said")
-    formats.check_opens(part, suffix)
+    promised, multihash = asset.get("file:size"), asset.get("file:checksum")
+    with path.open("r+b" if keep else "rb", buffering=0) as file:
+        checksum = _sha256(file)
+        size = file.tell()
+        if isinstance(promised, int) and size != promised:
+            raise ResultIncomplete(f"{path.stem} has {size} bytes, the back-end said {promised}")
+        # Other hash functions are rare; their digests are left to the check that the file opens.
+        if isinstance(multihash, str) and multihash.lower().startswith(_SHA256_MULTIHASH):
+            expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
+            if len(expected) == 64 and checksum != expected:
+                raise ResultIncomplete(f"{path.stem} has another checksum than the back-end said")
+        formats.check_content(file, path.name, path.suffix if suffix is None else suffix)
+        if keep:
+            os.fsync(file.fileno())
     return size, checksum
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with path.open("rb", buffering=0) as file:
+        return _sha256(file)
+
+
+def _sha256(file: BinaryIO | FileIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def multihash_of(path: Path) -> str:
