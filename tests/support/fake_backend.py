@@ -120,6 +120,7 @@ class FakeBackend:
         self.most_active = 0
         self.outage = False
         self.describe_in_list = True
+        self.usage_in_list = False  # openEO asks to keep lists short
         self.assets_in_items = False
         self.page = 2  # small, so that every list is paged
         self.url = ""
@@ -288,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
             jobs = list(state.jobs.values())[::-1][offset:]
             for job in jobs[:size]:
                 job.looks += bool(job.started)
-        page = [_brief(job, state.describe_in_list) for job in jobs[:size]]
+        page = [_brief(job, state.describe_in_list, state.usage_in_list) for job in jobs[:size]]
         links = []
         if size < len(jobs):
             address = f"{state.base}/jobs?offset={offset + size}&limit={size}"
@@ -316,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ("GET",):
                 with self.state.lock:
                     job.looks += bool(job.started)
-                self._json({**_brief(job, True), **job.script.overrides})
+                self._json({**_brief(job, True, True), **job.script.overrides})
             case ("POST", "results") if job.script.start_failures:
                 job.script.start_failures -= 1
                 self._error(job.script.start_status, "Internal")
@@ -408,7 +409,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
 
-def _brief(job: FakeJob, described: bool) -> dict[str, Any]:
+def _brief(job: FakeJob, described: bool, with_usage: bool) -> dict[str, Any]:
     document = {
         "id": job.id,
         "status": job.status,
@@ -418,6 +419,7 @@ def _brief(job: FakeJob, described: bool) -> dict[str, Any]:
     if described:
         document["description"] = job.document.get("description")
         document["costs"] = 3
+    if with_usage:
         document["usage"] = {"cpu": {"value": 12, "unit": "cpu-seconds"}, "memory": None}
     return document
 

@@ -336,13 +336,13 @@ def test_jobs_that_are_done_by_the_first_look_need_no_list() -> None:
         stage.now += 5
     assert len(stage.of(JobStatus.FINISHED)) == 200
     assert lists <= 5
-    assert stage.sites["there"].going_on < 0.1
+    assert stage.sites["there"].told < 0.1
     stage.jobs += [Job(200, status=JobStatus.RUNNING, backend="there", id="j")]
     stage.desk.take_up(stage.jobs[200])
     stage.answers = smooth
     for _ in range(60):  # long ones, again
         stage.turn(15)
-    assert stage.sites["there"].going_on > 0.8
+    assert stage.sites["there"].told > 0.8
 
 
 def test_what_the_list_leaves_out_is_looked_at_by_itself_at_once() -> None:

@@ -123,9 +123,11 @@ class Dispatcher:
             self._answered(site, errand.begun)
         if outcome.pages:
             site.pages = outcome.pages
-        if errand.lane is Lane.LOOK and errand.tasks and outcome.failure is None:
-            found = [jobs[t.action.job.row] for t, e in outcome.events if isinstance(e, life.Seen)]
-            site.learn(len(errand.tasks), sum(job.status in _STARTED for job in found))
+        if errand.lane is Lane.LOOK and outcome.failure is None:
+            if len(errand.tasks) > 1:
+                site.learn(len(errand.tasks), len(outcome.events))
+            elif any(jobs[task.action.job.row].status in _STARTED for task in errand.tasks):
+                site.learn(1, 1)  # of one that is done only the list can tell whether it had told
         told = set()
         for task, event in outcome.events:
             told.add(task.action.job.row)

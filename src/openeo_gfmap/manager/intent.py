@@ -46,6 +46,8 @@ class Attempt:
         HTTP status of the answer; None when there was none.
     job_id
         Id in the answer.
+    went_on
+        Something was asked of the jobs after that: it may have been started.
     overrides
         Job options that the request is to have, whatever the callback asked for.
     options
@@ -58,6 +60,7 @@ class Attempt:
     sent: bool = False
     status: int | None = None
     job_id: str | None = None
+    went_on: bool = False
 
     @property
     def lost(self) -> bool:
@@ -95,6 +98,8 @@ class _MarkingAdapter(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         attempt: Attempt | None = getattr(_here, "attempt", None)
         if attempt is None or request.method != "POST" or request.url != self._url:
+            if attempt is not None:
+                attempt.went_on = True
             return self._inner.send(request, *args, **kwargs)
         body = json.loads(request.body or "{}")
         body["description"] = marked(body.get("description"), attempt.mark)
@@ -103,6 +108,7 @@ class _MarkingAdapter(BaseAdapter):
         if attempt.options:
             body["job_options"] = attempt.options
         request.prepare_body(data=None, files=None, json=body)
+        attempt.went_on = attempt.sent  # a second job
         attempt.sent, attempt.status, attempt.job_id = True, None, None
         response = self._inner.send(request, *args, **kwargs)
         attempt.status = response.status_code

@@ -34,8 +34,9 @@ class Site:
         How long a job rests after something failed.
     pages
         Requests that it takes to look at its list of jobs, as last seen.
-    going_on
-        Share of the looks that found a job going on: those are what the list can save.
+    told
+        Share of the looks that the list of jobs can save: those at jobs that go on, and at those
+        that are done where the list says what they took.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Site:
     rhythm: Rhythm
     backoff: Backoff
     pages: int = 1
-    going_on: float = 1.0
+    told: float = 1.0
 
     def trouble(self, now: float) -> str:
         """Return what keeps jobs waiting, in a sentence; empty for nothing."""
@@ -56,16 +57,13 @@ class Site:
         return "" if limit else f"{self.name} is to run no jobs now: parallel_jobs gives 0."
 
     def list_pays(self, looks: int) -> bool:
-        """Tell whether a look at the list of jobs saves requests when so many are due.
+        """Tell whether a look at the list of jobs saves requests when so many are due."""
+        return looks * self.told > self.pages
 
-        A job that is done has to be looked at by itself in any case.
-        """
-        return looks * self.going_on > self.pages
-
-    def learn(self, looks: int, going_on: int) -> None:
-        """Learn how many looks found a job going on."""
+    def learn(self, looks: int, told: int) -> None:
+        """Learn how many looks the list of jobs could save, or saved."""
         weight = 1 - (1 - _FORGETTING) ** looks
-        self.going_on += weight * (going_on / looks - self.going_on)
+        self.told += weight * (told / looks - self.told)
 
 
 def make_site(

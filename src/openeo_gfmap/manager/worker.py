@@ -98,6 +98,7 @@ class Worker:
         self._on_job_done = on_job_done
         self._on_job_error = on_job_error
         self._options = options
+        self._untouched: set[tuple[str, str]] = set()  # jobs that nobody can have started yet
         lock: AbstractContextManager[Any] = results.FILE_LOCK
         files_lock = nullcontext() if options.parallel_callbacks else lock
         self._fetcher = Fetcher(
@@ -144,7 +145,8 @@ class Worker:
         """Look at many jobs of a back-end through its list of jobs.
 
         Pages are asked for until all jobs were seen. A job that the list does not have, or calls
-        done or not started, has to be looked at by itself: lists leave things out, and lag behind.
+        failed or not started, has to be looked at by itself: lists leave things out, and lag
+        behind. So has one that is done, unless the list says what it took.
 
         Parameters
         ----------
@@ -161,7 +163,7 @@ class Worker:
             try:
                 for document in list_jobs(connection, pages):
                     task = by_id.pop(str(document.get("id")), None)
-                    if task is not None and document.get("status") in ("queued", "running"):
+                    if task is not None and _says_all(document):
                         seen.append((task, self._seen(task, document)))
                     if not by_id:
                         break
@@ -211,6 +213,8 @@ class Worker:
                 ErrorKind.CALLBACK,
                 attempt.job_id,
             )
+        if identifier == attempt.job_id and not attempt.went_on:
+            self._untouched.add((backend, identifier))
         return _created(identifier, attempt)
 
     def _not_created(
@@ -253,19 +257,25 @@ class Worker:
         return life.NotMade(job.message or f"no job of this row is on {job.backend}")
 
     def _start(self, task: Task) -> life.Event:
-        # Looked at first: the callback may have started it, or the answer to an earlier start may
-        # have been lost.
-        seen = self._look(task)
-        if not isinstance(seen, life.Seen):
-            return seen
-        start_time = task.action.job.start_time or _now()
-        facts = {**seen.facts, "start_time": start_time}
-        if seen.word != "created":
-            return replace(seen, facts=facts)
         job = self._batch_job(task)
+        facts = {"start_time": task.action.job.start_time or _now()}
+        key = (str(task.action.job.backend), job.job_id)
+        untouched = key in self._untouched
+        self._untouched.discard(key)
+        if not untouched:
+            # Looked at first: the callback may have started it, or the answer to an earlier start
+            # may have been lost.
+            seen = self._look(task)
+            if not isinstance(seen, life.Seen):
+                return seen
+            facts = {**seen.facts, **facts}
+            if seen.word != "created":
+                return replace(seen, facts=facts)
         try:
             job.start()
         except UNWELL as error:
+            if untouched and isinstance(error, OpenEoApiPlainError) and not is_transient(error):
+                return self._start(task)  # looks at it: is it what was made?
             return self._not_started(error, task, job)
         return life.Seen("queued", facts)
 
@@ -408,6 +418,13 @@ class Worker:
         if missing is not None:
             return life.ProcessedPartly(missing, ErrorKind.RESULTS, items)
         return life.Processed(items)
+
+
+def _says_all(document: Mapping[str, Any]) -> bool:
+    """Tell whether an entry of the list of jobs says as much as the job itself would."""
+    if document.get("status") == "finished":
+        return document.get("costs") is not None and bool(document.get("usage"))
+    return document.get("status") in ("queued", "running")
 
 
 def _created(identifier: str, attempt: Attempt) -> life.Created:
