@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from openeo_gfmap.errors import InputError
@@ -39,6 +40,7 @@ __all__ = ["Loop"]
 _VIEW_SHARE = 0.02  # of the time may go into rewriting the CSV
 _VIEW_INTERVAL = 1.0  # seconds, at least
 _IDS_TOLD = 5
+_RECENT = 64  # rows of the user's table that are kept in memory
 
 
 class Loop:
@@ -86,6 +88,8 @@ class Loop:
             self._sites, self._crew, clock=time.monotonic, job_seconds=options.job_seconds
         )
         self._register = Register(tracker.store, options, tuple(parallel_jobs), self._desk)
+        # The same for several actions in a row; unpacked once.
+        self._record = lru_cache(maxsize=_RECENT)(tracker.store.record)
         self._view_due = 0.0
         self._stopping = False
         self._hint = ""
@@ -281,13 +285,13 @@ class Loop:
         self._desk.send(actions, self._task)
 
     def _task(self, action: life.Action) -> Task:
-        job, store = self._register.jobs[action.job.row], self._tracker.store
+        job = self._register.jobs[action.job.row]
         if isinstance(action, life.Create):
             action = replace(action, job=job)  # with the intent
         return Task(
             action,
-            store.record(job.row),
-            files=store.files(job.row) if isinstance(action, life.Process) else (),
+            self._record(job.row),
+            files=self._tracker.store.files(job.row) if isinstance(action, life.Process) else (),
             known_ids=self._register.ids[str(job.backend)],
             tries=self._desk.tries(job.row),
             waited=self._desk.waited(job.row),
