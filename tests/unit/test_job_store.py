@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager.job_store import JobStore, MemoryJobStore, Record, SqliteJobStore
+from openeo_gfmap.manager.job_store import JobStore, Record
+from openeo_gfmap.manager.ledger import SampleState
+from openeo_gfmap.manager.memory_store import MemoryJobStore
+from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 
 JOBS = [
@@ -107,7 +110,8 @@ def test_a_kill_inside_a_transaction_leaves_what_was_there(tmp_path: Path) -> No
     program = f"""
 import os, signal
 from pathlib import Path
-from openeo_gfmap.manager.job_store import *
+from openeo_gfmap.manager.job_store import Record
+from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 store = SqliteJobStore(Path({str(path)!r}))
 with store.transaction():
@@ -215,5 +219,6 @@ def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert store.record(0) == Record(0, {"a": 1})
         store.keep(Job(0, JobStatus.ERROR))
         assert len(store.past(0)) == 1
-        assert store.noted("version") == "2"
+        assert store.noted("version") == "3"
+        assert [s.state for s in store.samples()] == [SampleState.OPEN]
         store.close()

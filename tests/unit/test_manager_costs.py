@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import shapely
 
-from openeo_gfmap.manager import job_store, rows
+from openeo_gfmap.manager import job_store, rows, sqlite_store
 from openeo_gfmap.manager.catalog import write_collection
-from openeo_gfmap.manager.job_store import SqliteJobStore
+from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.tracker import Tracker
 
@@ -176,8 +176,8 @@ def test_most_actions_do_not_unpack_the_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Tracker(tmp_path / "jobs.csv", table(2)) as tracker:
-        unpack = mock.Mock(wraps=job_store._unpacked)
-        monkeypatch.setattr(job_store, "_unpacked", unpack)
+        unpack = mock.Mock(wraps=sqlite_store._unpacked)
+        monkeypatch.setattr(sqlite_store, "_unpacked", unpack)
         record = tracker.store.record(1)
         assert not unpack.called
         assert record.values["name"] == 'field "1", west'

@@ -20,7 +20,7 @@ import pytest
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import lifecycle as life
-from openeo_gfmap.manager.job_store import MemoryJobStore
+from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.kinds import ErrorKind
 from openeo_gfmap.manager.loop import Loop
 from openeo_gfmap.manager.options import ManagerOptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import traceback
@@ -20,7 +19,8 @@ from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import _log, formats, netcdf, results
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
-from openeo_gfmap.manager.lifecycle import SavedFile
+from openeo_gfmap.manager.ledger import extracted_features
+from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.stac.items import cube_item, item_id, service_item
 
 if TYPE_CHECKING:
@@ -39,10 +39,16 @@ class Arrival:
         Files in place, in the order of their geometry indices.
     missing
         Which files cannot be had, and why; None when all are there.
+    features
+        Geometry index of each file; empty where the names of the files do not tell them.
+    absent
+        Features without a file, and why.
     """
 
     files: tuple[SavedFile, ...]
     missing: str | None = None
+    features: tuple[int, ...] = ()
+    absent: tuple[Absence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,15 @@ class _Arrived:
     path: Path
     size: int
     checksum: str
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """A file that cannot be had."""
+
+    key: str
+    index: int
+    reason: str
 
 
 _staging_locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
@@ -148,28 +163,36 @@ class Fetcher:
             SavedFile(path, file.size, file.checksum, item)
             for file, path, item in zip(arrived, targets, items, strict=True)
         )
-        absent = self._absent(values, len(files) + len(missing), arrived)
-        if absent is not None and self.features_without_file:
-            _log.info("Job %s: %s.", job.job_id, absent)
-            absent = None
-        told = [_told(missing, len(files)), absent]
-        return Arrival(files, "; ".join(filter(None, told)) or None)
+        numbered = results.are_numbered([*(f.key for f in arrived), *(f.key for f in missing)])
+        without = self._without_file(values, arrived, missing) if numbered else None
+        if without is not None and self.features_without_file:
+            _log.info("Job %s: %s.", job.job_id, without)
+            without = None
+        told = [_told(missing, len(files)), without]
+        return Arrival(
+            files,
+            "; ".join(filter(None, told)) or None,
+            tuple(file.index for file in arrived) if numbered else (),
+            tuple(Absence(file.index, file.reason) for file in missing),
+        )
 
     @staticmethod
-    def _absent(values: pd.Series[Any], files: int, arrived: list[_Arrived]) -> str | None:
-        """Return which features of a job that makes one file a feature have none."""
-        features = _count_features(values.get("geometry"))
-        numbered = results.are_numbered([file.key for file in arrived])
-        if features is None or not numbered or files >= features:
+    def _without_file(
+        values: pd.Series[Any], arrived: list[_Arrived], missing: list[_Missing]
+    ) -> str | None:
+        """Return for which features a job that makes one file a feature has made none."""
+        features = extracted_features(values.get("geometry"))
+        made = {file.index for file in arrived} | {file.index for file in missing}
+        if features is None or len(made) >= len(features):
             return None
-        there = {file.index for file in arrived}
-        absent = [str(index) for index in range(features) if index not in there]
+        absent = [str(index) for index in range(len(features)) if index not in made]
         shown = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
-        return f"{features - files} of {features} features have no file: {shown}"
+        count = len(features) - len(made)
+        return f"{count} of {len(features)} features have no file: {shown}"
 
     def _bring(
         self, job: BatchJob, row: int, values: pd.Series[Any], staging: Path
-    ) -> tuple[list[_Arrived], list[str], list[dict[str, Any]], list[str]]:
+    ) -> tuple[list[_Arrived], list[str], list[dict[str, Any]], list[_Missing]]:
         """Return files, where they now are, their items, and why others are missing."""
         document = _results(job)
         arrived, missing = self._download_all(job, document, staging)
@@ -188,13 +211,13 @@ class Fetcher:
 
     def _download_all(
         self, job: BatchJob, document: Mapping[str, Any], staging: Path
-    ) -> tuple[list[_Arrived], list[str]]:
+    ) -> tuple[list[_Arrived], list[_Missing]]:
         """Return the files that arrived, and why others did not."""
         assets = _data_assets(document)
         if not assets:
             raise ResultIncomplete(f"job {job.job_id} finished without any file")
         arrived: list[_Arrived] = []
-        missing: list[str] = []
+        missing: list[_Missing] = []
         taken: set[str] = set()
         for position, (index, key) in enumerate(results.asset_order(list(assets))):
             name = results.file_name(key, assets[key])
@@ -209,10 +232,10 @@ class Fetcher:
                 try:
                     size, checksum = self._download(job, assets[key], path)
                 except (results.Expired, ResultIncomplete) as error:
-                    missing.append(f"{key} cannot be had: {error}")
+                    missing.append(_Missing(key, index, f"{key} cannot be had: {error}"))
                     continue
             except ResultIncomplete as error:
-                missing.append(str(error))
+                missing.append(_Missing(key, index, str(error)))
                 continue
             arrived.append(_Arrived(key, index, path, size, checksum))
         if not arrived:
@@ -281,28 +304,11 @@ class Fetcher:
         return service_item(item_id(path), path, document["assets"][file.key], item, document)
 
 
-def _count_features(geometry: Any) -> int | None:
-    """Return of how many features a row wants a file; None when it has no feature collection.
-
-    Those with ``extract`` set to false are there for the post-job action only.
-    """
-    if isinstance(geometry, str) and "FeatureCollection" in geometry:
-        try:
-            geometry = json.loads(geometry)
-        except ValueError:
-            return None
-    features = geometry.get("features") if isinstance(geometry, Mapping) else None
-    if not isinstance(features, list):
-        return None
-    properties = [f.get("properties") if isinstance(f, Mapping) else None for f in features]
-    return sum(bool((p or {}).get("extract", True)) for p in properties)
-
-
-def _told(missing: list[str], arrived: int) -> str | None:
+def _told(missing: list[_Missing], arrived: int) -> str | None:
     """Return what to say of files that are missing: the first few, and how many."""
     if not missing:
         return None
-    shown = "; ".join(missing[:3]) + ("; …" if len(missing) > 3 else "")
+    shown = "; ".join(file.reason for file in missing[:3]) + ("; …" if len(missing) > 3 else "")
     return f"{len(missing)} of {len(missing) + arrived} files are missing: {shown}"
 
 

@@ -248,11 +248,39 @@ class Unreachable(_Failure):
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """A sample of which no file is in place.
+
+    Attributes
+    ----------
+    feature
+        Its geometry index.
+    reason
+        Why.
+    rejected
+        Whether its file came, but was not good enough.
+    path
+        Where a rejected file lies, relative to the output folder.
+    """
+
+    feature: int
+    reason: str
+    rejected: bool = False
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
-    """The result files are in place; `missing` says which are not, for good, and why."""
+    """The result files are in place; `missing` says which are not, for good, and why.
+
+    `features` are the geometry indices of the files, where their names tell them; `absent` are the
+    samples without a file.
+    """
 
     files: tuple[SavedFile, ...] = ()
     missing: str | None = None
+    features: tuple[int, ...] = ()
+    absent: tuple[Absence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openeo_gfmap.manager import _log
+from openeo_gfmap.manager import _log, ledger
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.costs import CostBook
 from openeo_gfmap.manager.dispatch import Dispatcher
 from openeo_gfmap.manager.job_store import JobStore
+from openeo_gfmap.manager.ledger import SampleState, Sums
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.policy import decide
@@ -69,6 +70,8 @@ class Register:
         self.jobs: list[Job] = []
         self.counts: Counter[JobStatus] = Counter()
         self.samples = store.count_items()
+        self._states = Counter(store.states())
+        self._moved: Counter[SampleState] = Counter()  # by the batch that is being written
         self.book = CostBook(limit=options.max_costs)
         self.ids: defaultdict[str, set[str]] = defaultdict(set)
         for past in store.past_jobs():
@@ -113,7 +116,13 @@ class Register:
         for job in self._store.jobs()[known:]:
             self._name_recipe(job.row, self._store.record(job.row).values.get(_RECIPE))
             self._enter(job)
+        self._states = Counter(self._store.states())
         return len(self.jobs) - known
+
+    @property
+    def sums(self) -> Sums:
+        """Samples in each state."""
+        return Sums.of(self._states)
 
     # -------------------------------------------------------------------------------------- events
 
@@ -133,6 +142,7 @@ class Register:
         events = list(events)
         if not events:
             return
+        self._moved.clear()
         with self._store.transaction():
             for row, event in events:
                 old = latest.get(row, self.jobs[row])
@@ -169,11 +179,27 @@ class Register:
                 self._store.set_items(old.row, event.items)
         if new != old:  # most looks at a job find it as it was
             self._store.save(new)
+        if ledger.concerns(event, new):
+            self._settle_samples(event, new)
         return new
+
+    def _settle_samples(self, event: life.Event, job: Job) -> None:
+        """Write what an event says of the samples of its job."""
+        before = tuple(self._store.samples(job.row))
+        changed = [
+            (old, new)
+            for old, new in zip(before, ledger.after(before, event, job), strict=True)
+            if new != old
+        ]
+        self._store.set_samples(new for _, new in changed)
+        for old, new in changed:
+            self._moved[old.state] -= 1
+            self._moved[new.state] += 1
 
     def _account(self, steps: Sequence[tuple[Job, life.Event, Job]]) -> None:
         """Keep the sums, and say what happened."""
         recount = False
+        self._states.update(self._moved)
         for position, (old, event, new) in enumerate(steps):
             self.counts[old.status] -= 1
             self.counts[new.status] += 1

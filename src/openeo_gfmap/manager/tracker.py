@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, cast
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
-from openeo_gfmap.manager.job_store import JobStore, MemoryJobStore, Record, SqliteJobStore
+from openeo_gfmap.manager.job_store import JobStore, Record
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.rows import (
     CONTRACT_COLUMNS,
     FURTHER_COLUMNS,
@@ -29,6 +30,7 @@ from openeo_gfmap.manager.rows import (
     shadowed,
     text_of,
 )
+from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.tracker_lock import TrackerLock
 from openeo_gfmap.manager.view import View
 

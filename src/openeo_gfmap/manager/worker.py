@@ -386,7 +386,7 @@ class Worker:
             return life.FetchFailed(str(error), ErrorKind.RESULTS)
         except (*UNWELL, results.Unavailable) as error:
             return self._not_fetched(error, task, job)
-        return life.Fetched(arrival.files, arrival.missing)
+        return life.Fetched(arrival.files, arrival.missing, arrival.features, arrival.absent)
 
     def _not_fetched(self, error: Exception, task: Task, job: BatchJob) -> life.Event:
         """Tell what may be had later from what is lost."""

@@ -1,0 +1,361 @@
+"""The store in a SQLite file, which is the truth of a run.
+
+One small row a job in ``jobs``, which is all that a change of state touches; the user's columns
+with their geometries lie apart in ``payload``. These and the items are compressed JSON.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.job_store import Item, Record
+from openeo_gfmap.manager.ledger import Sample, SampleState, expected_samples, recovered
+from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
+
+__all__ = ["SqliteJobStore"]
+
+_VERSION = 3
+_COLUMNS = tuple(f.name for f in fields(Job))
+_values = attrgetter(*_COLUMNS)  # astuple copies each of them
+_OF_A_SAMPLE = tuple(f.name for f in fields(Sample))
+_sample_values = attrgetter(*_OF_A_SAMPLE)
+_SAMPLE_COLUMNS = ", ".join(_OF_A_SAMPLE)
+
+_FULL = 1 << 16  # bytes left, with which SQLite cannot work
+
+
+def _ask_for_room(error: sqlite3.OperationalError, path: Path) -> None:
+    """Say of a full disk what the system says of one elsewhere.
+
+    Raises
+    ------
+    OSError
+        With ``ENOSPC``, when the disk is full; SQLite has several words for it.
+    """
+    code = error.sqlite_errorcode & 0xFF  # the rest says in which file of its own
+    is_full = code == sqlite3.SQLITE_FULL or (
+        code == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < _FULL
+    )
+    if is_full:
+        message = "the disk of the tracker is full; make room and run the same again"
+        raise OSError(errno.ENOSPC, message, str(path)) from error
+
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (
+    {_COLUMNS[0]} INTEGER PRIMARY KEY,
+    {", ".join(_COLUMNS[1:])}
+);
+CREATE TABLE IF NOT EXISTS past (
+    {", ".join(_COLUMNS)}, PRIMARY KEY (row, attempt)
+);
+CREATE TABLE IF NOT EXISTS payload (
+    row INTEGER PRIMARY KEY, label TEXT NOT NULL, record BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS files (
+    row INTEGER, position INTEGER, path TEXT, size INTEGER, checksum TEXT, item BLOB,
+    PRIMARY KEY (row, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (
+    row INTEGER, position INTEGER, item BLOB, PRIMARY KEY (row, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS samples (
+    {_SAMPLE_COLUMNS}, PRIMARY KEY (row, feature)
+) WITHOUT ROWID;
+"""
+# Column names are those of a dataclass of ours, never input.
+_VALUES = f"({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_SAVE = f"INSERT OR REPLACE INTO jobs {_VALUES}"
+_KEEP = f"INSERT OR REPLACE INTO past {_VALUES}"
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM"
+_SAMPLES = f"SELECT {_SAMPLE_COLUMNS} FROM samples"  # noqa: S608 - ours, too
+_SET_SAMPLE = (
+    f"INSERT OR REPLACE INTO samples ({_SAMPLE_COLUMNS}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(_OF_A_SAMPLE))})"
+)
+
+# A change of state writes the page that it is on, so pages are small. What is in the log goes to
+# its place when there is more than so much of it: rows that change often go there once.
+_PAGE_SIZE = 1024
+_LOG_PAGES = 8192
+
+
+class SqliteJobStore:
+    """A `JobStore` in a SQLite file in WAL mode.
+
+    A kill loses nothing; a power cut can lose the last commits, which the next run finds again on
+    the back-end.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made when it does not exist.
+
+    Raises
+    ------
+    InputError
+        When the file is not a store, or of a newer version.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The tracker's lock sees to it that one thread of one process writes.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._has_log = self._log_due = False
+        try:
+            self._execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
+            with self.transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._execute(statement)
+                version = int(self.noted("version") or _VERSION)
+                if version < _VERSION:
+                    self._add_columns()
+                    self.set_samples(self._recovered())
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise InputError(
+                f"{path} is not a job store ({error}). Move it away, or name another tracker."
+            ) from error
+        if version > _VERSION:
+            self._db.close()
+            raise InputError(
+                f"{path} was written by a newer openeo-gfmap (store version {version}, this one "
+                f"knows {_VERSION}). Update openeo-gfmap, or name another tracker."
+            )
+        self.note("version", str(_VERSION))
+        if self._execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
+            self._use_log()
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            _ask_for_room(error, self.path)
+            raise
+
+    def _execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        try:
+            self._db.executemany(statement, rows)
+        except sqlite3.OperationalError as error:
+            _ask_for_room(error, self.path)
+            raise
+
+    def _use_log(self) -> None:
+        """Have changes appended to a log: what costs least, and survives a kill.
+
+        Not before there are rows: those of a new table would be written twice.
+        """
+        self._execute("PRAGMA journal_mode=WAL")
+        self._execute("PRAGMA synchronous=NORMAL")
+        self._execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+        self._has_log, self._log_due = True, False
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, by row."""
+        return list(map(_job, self._execute(f"{_SELECT} jobs ORDER BY row")))
+
+    def columns(self) -> list[str]:
+        """Return the user's column names in their order."""
+        return list(json.loads(self.noted("columns") or "[]"))
+
+    def record(self, row: int) -> Record:
+        """Return the user's part of a row."""
+        label, values = self._execute(
+            "SELECT label, record FROM payload WHERE row = ?", (row,)
+        ).fetchone()
+        return Record(json.loads(label), _Kept(values))
+
+    def records(self) -> Iterator[Record]:
+        """Iterate over the user's part of all rows, by row."""
+        for label, values in self._execute("SELECT label, record FROM payload ORDER BY row"):
+            yield Record(json.loads(label), _unpacked(values))
+
+    def files(self, row: int) -> tuple[SavedFile, ...]:
+        """Return the files that were downloaded for a row."""
+        found = self._execute(
+            "SELECT path, size, checksum, item FROM files WHERE row = ? ORDER BY position", (row,)
+        )
+        return tuple(SavedFile(p, size, check, _unpacked(item)) for p, size, check, item in found)
+
+    def items(self) -> Iterator[tuple[int, Item]]:
+        """Iterate over the catalogue: row and item, by row and position."""
+        for row, item in self._execute("SELECT row, item FROM items ORDER BY row, position"):
+            yield row, _unpacked(item)
+
+    def count_items(self) -> int:
+        """Return how many items the catalogue holds."""
+        return int(self._execute("SELECT COUNT(*) FROM items").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Bundle writes: after a kill, all of them hold or none."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
+                self._execute("ROLLBACK")
+            raise
+        if self._log_due:
+            self._use_log()
+
+    def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> int:
+        """Append rows with the samples they are to bring, return how many."""
+        self.note("columns", json.dumps(list(columns)))
+        added = 0
+        for job, record in rows:
+            added += 1
+            self.save(job)
+            self._execute(
+                "INSERT INTO payload VALUES (?, ?, ?)",
+                (job.row, json.dumps(record.label), _packed(record.values)),
+            )
+            self.set_samples(expected_samples(job.row, record.label, record.values))
+        self._log_due = not self._has_log
+        return added
+
+    def save(self, job: Job) -> None:
+        """Write a job's state."""
+        self._execute(_SAVE, _values(job))
+
+    def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
+        """Replace what is known of a row's files."""
+        self._execute("DELETE FROM files WHERE row = ?", (row,))
+        self._execute_many(
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+            ((row, i, f.path, f.size, f.checksum, _packed(f.item)) for i, f in enumerate(files)),
+        )
+
+    def set_items(self, row: int, items: Iterable[Item]) -> None:
+        """Replace a row's items in the catalogue."""
+        self._execute("DELETE FROM items WHERE row = ?", (row,))
+        self._execute_many(
+            "INSERT INTO items VALUES (?, ?, ?)",
+            ((row, i, _packed(item)) for i, item in enumerate(items)),
+        )
+
+    def samples(self, row: int | None = None) -> Iterator[Sample]:
+        """Iterate over the samples of a row, or of all rows, by row and feature."""
+        if row is None:
+            found = self._execute(f"{_SAMPLES} ORDER BY row, feature")
+        else:
+            found = self._execute(f"{_SAMPLES} WHERE row = ? ORDER BY feature", (row,))
+        return map(_sample, found)
+
+    def set_samples(self, samples: Iterable[Sample]) -> None:
+        """Write what became of samples."""
+        self._execute_many(_SET_SAMPLE, map(_sample_values, samples))
+
+    def states(self) -> dict[SampleState, int]:
+        """Return how many samples are in each state that occurs."""
+        found = self._execute("SELECT state, COUNT(*) FROM samples GROUP BY state")
+        return {SampleState(state): count for state, count in found}
+
+    def _recovered(self) -> Iterator[Sample]:
+        """Iterate over the samples of a store of a version that did not keep them."""
+        for job in self.jobs():
+            record = self.record(job.row)
+            samples = expected_samples(job.row, record.label, record.values)
+            items = self._execute(
+                "SELECT item FROM items WHERE row = ? ORDER BY position", (job.row,)
+            )
+            yield from recovered(samples, job, [_unpacked(item) for (item,) in items])
+
+    def keep(self, job: Job) -> None:
+        """Remember a failed job of a row that is about to get a new one."""
+        self._execute(_KEEP, _values(job))
+
+    def past(self, row: int) -> tuple[Job, ...]:
+        """Return the earlier jobs of a row, oldest first."""
+        found = self._execute(f"{_SELECT} past WHERE row = ? ORDER BY attempt", (row,))
+        return tuple(map(_job, found))
+
+    def past_jobs(self) -> Iterator[Job]:
+        """Iterate over the earlier jobs of all rows."""
+        return map(_job, self._execute(f"{_SELECT} past ORDER BY row, attempt"))
+
+    def _add_columns(self) -> None:
+        """Give the jobs of an older store the columns that came since."""
+        there = {name for _, name, *_ in self._execute("PRAGMA table_info(jobs)")}
+        blank = Job(0)
+        for name in _COLUMNS:
+            if name not in there:
+                default = getattr(blank, name)
+                self._execute(
+                    f"ALTER TABLE jobs ADD COLUMN {name} DEFAULT "
+                    f"{'NULL' if default is None else int(default)}"
+                )
+
+    def note(self, key: str, value: str) -> None:
+        """Remember a text."""
+        self._execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    def noted(self, key: str) -> str | None:
+        """Return a remembered text."""
+        found = self._execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def close(self) -> None:
+        """Release the store."""
+        self._db.close()
+
+    def reopen(self) -> SqliteJobStore:
+        """Return the store, which was closed, to read from again."""
+        if not self.path.exists():
+            raise InputError(f"{self.path}, which remembered the jobs, is no longer there.")
+        return SqliteJobStore(self.path)
+
+
+def _packed(values: Mapping[str, Any]) -> bytes:
+    """Return a row or an item to be kept; the fastest compression is worth its time already."""
+    return zlib.compress(json.dumps(dict(values)).encode(), 1)
+
+
+def _unpacked(kept: bytes | str) -> dict[str, Any]:
+    """Return what `_packed` was given; older stores have it as text."""
+    return dict(json.loads(kept if isinstance(kept, str) else zlib.decompress(kept)))
+
+
+class _Kept(Mapping[str, Any]):
+    """The user's row as it is kept: unpacked by who reads it, for most actions do not."""
+
+    def __init__(self, kept: bytes | str):
+        self._kept = kept
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return _unpacked(self._kept)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _sample(values: Sequence[Any]) -> Sample:
+    row, feature, sample_id, sensor, state, *rest = values
+    return Sample(row, feature, sample_id, sensor, SampleState(state), *rest)
+
+
+def _job(values: Sequence[Any]) -> Job:
+    row, status, *rest = values
+    return Job(row, JobStatus(status), *rest)
