@@ -13,7 +13,7 @@ from openeo_gfmap.manager import _log, ledger
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.costs import CostBook
 from openeo_gfmap.manager.dispatch import Dispatcher
-from openeo_gfmap.manager.job_store import JobStore
+from openeo_gfmap.manager.job_store import JobStore, Record
 from openeo_gfmap.manager.ledger import SampleState, Sums
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
@@ -23,7 +23,7 @@ from openeo_gfmap.manager.rows import merge, wanted_backend
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FAILED", "Register"]
+__all__ = ["FAILED", "Register", "open_book"]
 
 #: States that the retry policy, and a user who restarts failed jobs, may lead out of.
 FAILED = frozenset({JobStatus.ERROR, JobStatus.CANCELED, JobStatus.START_FAILED})
@@ -72,14 +72,10 @@ class Register:
         self.samples = store.count_items()
         self._states = Counter(store.states())
         self._moved: Counter[SampleState] = Counter()  # by the batch that is being written
-        self.book = CostBook(limit=options.max_costs)
+        self.book = open_book(store, options.max_costs)
         self.ids: defaultdict[str, set[str]] = defaultdict(set)
         for past in store.past_jobs():
-            self.book.add_past(past)
             self._know(past)
-        if _RECIPE in store.columns():
-            for row, record in enumerate(store.records()):
-                self._name_recipe(row, record.values.get(_RECIPE))
         for job in store.jobs():
             self._enter(job)
 
@@ -93,10 +89,6 @@ class Register:
     def _know(self, job: Job) -> None:
         if job.id:
             self.ids[str(job.backend)].add(job.id)
-
-    def _name_recipe(self, row: int, recipe: object) -> None:
-        if isinstance(recipe, str) and recipe:
-            self.book.name(row, recipe)
 
     @property
     def done(self) -> int:
@@ -114,7 +106,7 @@ class Register:
         merge(self._store, df)
         known = len(self.jobs)
         for job in self._store.jobs()[known:]:
-            self._name_recipe(job.row, self._store.record(job.row).values.get(_RECIPE))
+            _name_recipe(self.book, job.row, self._store.record(job.row))
             self._enter(job)
         self._states = Counter(self._store.states())
         return len(self.jobs) - known
@@ -261,6 +253,23 @@ class Register:
                     if not path.is_file() or (size is not None and path.stat().st_size != size):
                         rows.add(row)
         return frozenset(rows)
+
+
+def open_book(store: JobStore, limit: float | None = None) -> CostBook:
+    """Return a book with the earlier jobs of all rows, which knows the rows' recipes."""
+    book = CostBook(limit=limit)
+    if _RECIPE in store.columns():
+        for row, record in enumerate(store.records()):
+            _name_recipe(book, row, record)
+    for past in store.past_jobs():
+        book.add_past(past)
+    return book
+
+
+def _name_recipe(book: CostBook, row: int, record: Record) -> None:
+    recipe = record.values.get(_RECIPE)
+    if isinstance(recipe, str) and recipe:
+        book.name(row, recipe)
 
 
 def _named(job: Job) -> str:

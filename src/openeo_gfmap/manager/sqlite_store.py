@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -27,6 +29,7 @@ from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 __all__ = ["SqliteJobStore"]
 
 _VERSION = 3
+_COLUMNS_SINCE, _SAMPLES_SINCE = 2, 3  # versions: of all columns of jobs, of the samples
 _COLUMNS = tuple(f.name for f in fields(Job))
 _values = attrgetter(*_COLUMNS)  # astuple copies each of them
 _OF_A_SAMPLE = tuple(f.name for f in fields(Sample))
@@ -103,6 +106,8 @@ class SqliteJobStore:
     ----------
     path : Path
         The file; made when it does not exist.
+    read_only : bool
+        Look only, also while another process writes: nothing is made, mended or changed.
 
     Raises
     ------
@@ -110,35 +115,52 @@ class SqliteJobStore:
         When the file is not a store, or of a newer version.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, read_only: bool = False):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The tracker's lock sees to it that one thread of one process writes.
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._has_log = self._log_due = False
+        if read_only:
+            self._db = _open_to_read(path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The tracker's lock sees to it that one thread of one process writes.
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
-            with self.transaction():
-                for statement in _SCHEMA.split(";"):
-                    self._execute(statement)
-                version = int(self.noted("version") or _VERSION)
-                if version < _VERSION:
-                    self._add_columns()
-                    self.set_samples(self._recovered())
+            if not read_only:
+                self._prepare()
+            self._version = int(self.noted("version") or _VERSION)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise InputError(
                 f"{path} is not a job store ({error}). Move it away, or name another tracker."
             ) from error
-        if version > _VERSION:
+        if self._version > _VERSION:
             self._db.close()
             raise InputError(
-                f"{path} was written by a newer openeo-gfmap (store version {version}, this one "
-                f"knows {_VERSION}). Update openeo-gfmap, or name another tracker."
+                f"{path} was written by a newer openeo-gfmap (store version {self._version}, this "
+                f"one knows {_VERSION}). Update openeo-gfmap, or name another tracker."
             )
-        self.note("version", str(_VERSION))
-        if self._execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
+        if self._version < _COLUMNS_SINCE:
+            self._db.close()
+            raise InputError(
+                f"{path} was written by an older openeo-gfmap (store version {self._version}), "
+                "which cannot be looked at as it is; run the jobs on once, which brings it up to "
+                "date."
+            )
+        if not read_only and self._execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
             self._use_log()
+
+    def _prepare(self) -> None:
+        """Make the tables of a new store, and bring an older one to this version."""
+        self._execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
+        with self.transaction():
+            for statement in _SCHEMA.split(";"):
+                self._execute(statement)
+            version = int(self.noted("version") or 0)
+            if 0 < version < _VERSION:
+                self._add_columns()
+                self.set_samples(self._recovered())
+            if version < _VERSION:
+                self.note("version", str(_VERSION))
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
@@ -251,6 +273,8 @@ class SqliteJobStore:
 
     def samples(self, row: int | None = None) -> Iterator[Sample]:
         """Iterate over the samples of a row, or of all rows, by row and feature."""
+        if self._version < _SAMPLES_SINCE:
+            return (s for s in self._recovered() if row is None or s.row == row)
         if row is None:
             found = self._execute(f"{_SAMPLES} ORDER BY row, feature")
         else:
@@ -263,6 +287,8 @@ class SqliteJobStore:
 
     def states(self) -> dict[SampleState, int]:
         """Return how many samples are in each state that occurs."""
+        if self._version < _SAMPLES_SINCE:
+            return dict(Counter(sample.state for sample in self._recovered()))
         found = self._execute("SELECT state, COUNT(*) FROM samples GROUP BY state")
         return {SampleState(state): count for state, count in found}
 
@@ -319,6 +345,25 @@ class SqliteJobStore:
         if not self.path.exists():
             raise InputError(f"{self.path}, which remembered the jobs, is no longer there.")
         return SqliteJobStore(self.path)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a store to look at it.
+
+    Its log needs a file beside it, which cannot be made where nothing may be written; then there is
+    no writer either, so the store is read as it lies.
+
+    Raises
+    ------
+    InputError
+        When there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}, where jobs are remembered, is not there.")
+    log = path.with_name(path.name + "-wal")
+    alone = not os.access(path.parent, os.W_OK) and not log.exists()
+    address = f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}"
+    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _packed(values: Mapping[str, Any]) -> bytes:

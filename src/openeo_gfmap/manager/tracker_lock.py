@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from openeo_gfmap.errors import TrackerLocked
 
-__all__ = ["TrackerLock"]
+__all__ = ["TrackerLock", "holder"]
 
 # The operating system releases the lock when the process ends, also by a kill, so that a stale
 # lock file never blocks anybody.
@@ -31,6 +32,19 @@ else:
 
     def _take(file: IO[str]) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# Who only looks whether the lock is held has it for a moment.
+_LOOKS, _MOMENT = 5, 0.05  # tries, seconds
+
+
+def _take_soon(file: IO[str]) -> None:
+    for _ in range(_LOOKS - 1):
+        try:
+            return _take(file)
+        except OSError:
+            time.sleep(_MOMENT)
+    return _take(file)
 
 
 class TrackerLock:
@@ -52,7 +66,7 @@ class TrackerLock:
         # Not truncated on opening: it may be somebody else's.
         self._file = path.open("a+", encoding="utf-8")
         try:
-            _take(self._file)
+            _take_soon(self._file)
         except OSError as error:
             self._file.close()
             raise TrackerLocked(
@@ -72,6 +86,18 @@ class TrackerLock:
     def release(self) -> None:
         """Give the lock back; the file stays, so that nobody locks one that is being deleted."""
         self._file.close()
+
+
+def holder(path: Path) -> str | None:
+    """Return who holds the lock of a file, as "process 17 on host since …"; None for nobody."""
+    if not path.exists():
+        return None
+    with path.open("r+" if os.access(path, os.W_OK) else "r", encoding="utf-8") as file:
+        try:
+            _take(file)
+        except OSError:
+            return _holder(path)
+    return None
 
 
 def _holder(path: Path) -> str:
