@@ -16,6 +16,7 @@ import pytest
 from openeo_gfmap.errors import InputError, TrackerLocked
 from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.display import LogDisplay, TerminalDisplay
+from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.lifecycle import JobStatus
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.manager_run import manager, start_job, table
@@ -69,7 +70,7 @@ def test_a_run_in_the_background(tmp_path: Path, backend: FakeBackend, gate: Gat
     assert run.join(WAIT) == {"finished": 5}
     assert run.join() == {"finished": 5}
     status = run.status()
-    assert status.counts == {JobStatus.FINISHED: 5} and status.samples == 5
+    assert status.counts == {JobStatus.FINISHED: 5} and status.samples == Sums(received=5)
     assert status.costs.spent == 15 == maker.costs().spent
     assert not run.running and "5 of 5 jobs done" in repr(run) and "ended" in repr(run)
     assert (tmp_path / "out" / "stac" / "collection.json").exists()

@@ -13,9 +13,9 @@ import pytest
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_store import JobStore, Record
 from openeo_gfmap.manager.ledger import SampleState
+from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
-from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 
 JOBS = [
     Job(0, backend="cdse"),

@@ -13,8 +13,8 @@ import shapely
 
 from openeo_gfmap.manager import job_store, rows, sqlite_store
 from openeo_gfmap.manager.catalog import write_collection
-from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.tracker import Tracker
 
 REMARKS = (None, "two\nlines", "an old\rline", "")

@@ -17,12 +17,13 @@ from openeo_gfmap.manager.display import (
     make_display,
     render,
 )
+from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.lifecycle import JobStatus
 from openeo_gfmap.manager.progress import Progress, amount, duration
 
 HALF_WAY = Progress(
     counts={JobStatus.FINISHED: 3, JobStatus.ERROR: 1, JobStatus.RUNNING: 2, JobStatus.QUEUED: 2},
-    samples=180,
+    samples=Sums(received=180, missing=7, rejected=3, open=50),
     new_samples=120,
     new_jobs=2,
     seconds=240,
@@ -49,8 +50,8 @@ def test_progress_counts_rates_and_time_left() -> None:
     assert HALF_WAY.samples_per_minute == 30
     assert HALF_WAY.seconds_left == 480
     assert str(HALF_WAY) == (
-        "4 of 8 jobs done (2 queued, 2 running, 3 finished, 1 error), 180 samples, "
-        "30.0 a minute, about 8 min left"
+        "4 of 8 jobs done (2 queued, 2 running, 3 finished, 1 error), "
+        "180 of 240 samples received, 7 missing, 3 rejected, 30.0 a minute, about 8 min left"
     )
 
 
@@ -72,7 +73,7 @@ def test_progress_tells_what_was_spent() -> None:
 
 def test_nothing_is_said_of_a_rate_that_is_not_known() -> None:
     assert str(Progress({JobStatus.NOT_STARTED: 2})) == (
-        "0 of 2 jobs done (2 not_started), 0 samples"
+        "0 of 2 jobs done (2 not_started), 0 of 0 samples received"
     )
 
 
@@ -82,7 +83,7 @@ def test_the_terminal_shows_a_table_in_place() -> None:
     with TerminalDisplay(console) as display:
         display.update(HALF_WAY)
     text = output.getvalue()
-    for part in ("4 of 8 done", "2 running", "180 received", "30.0 a minute", "about 8 min left"):
+    for part in ("4 of 8 done", "2 running", "180 of 240 received", "30.0 a minute", "about 8 min left"):
         assert part in text
 
 
@@ -132,12 +133,20 @@ def test_the_table_is_readable_in_eighty_columns() -> None:
     message += "\nterrascope takes fewer jobs now: at most 3."
     message += "\nNo more jobs are made: 123,456 of at most 200,000 spent; rows left: 4321."
     costs = Costs(spent=123_456.7, limit=200_000.0, left=99_999.9)
-    progress = replace(HALF_WAY, counts=counts, samples=100_000, message=message, costs=costs)
+    progress = replace(
+        HALF_WAY,
+        counts=counts,
+        samples=Sums(100_000, 20_000, 3_000, 7),
+        message=message,
+        costs=costs,
+    )
     Console(file=output, width=80).print(render(progress))
     lines = output.getvalue().splitlines()
-    assert len(lines) <= 12
+    assert len(lines) <= 13
     assert [line.split()[0] for line in lines[-4:]] == ["costs", "cdse", "terrascope", "No"]
     assert "123,457 of at most 200,000" in output.getvalue()
+    assert "100,000 of 123,007 received" in output.getvalue()
+    assert "20,000 missing, 3,000 rejected" in output.getvalue()
     assert "about 100,000 more" in output.getvalue() and "at most 3." in output.getvalue()
     assert all(len(line) <= 80 for line in lines)
     words = " ".join(output.getvalue().split())
@@ -153,12 +162,12 @@ def test_a_log_file_of_a_build_is_no_terminal(monkeypatch: pytest.MonkeyPatch, n
 def test_elsewhere_there_are_few_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "openeo_gfmap.manager"), LogDisplay(3600) as display:
         for samples in range(100):
-            display.update(Progress({JobStatus.RUNNING: 2}, samples=samples))
-        display.update(Progress({JobStatus.FINISHED: 2}, samples=100))
-        display.update(Progress({JobStatus.FINISHED: 2}, samples=100))
+            display.update(Progress({JobStatus.RUNNING: 2}, Sums(samples)))
+        display.update(Progress({JobStatus.FINISHED: 2}, Sums(100)))
+        display.update(Progress({JobStatus.FINISHED: 2}, Sums(100)))
     assert [record.message for record in caplog.records] == [
-        "0 of 2 jobs done (2 running), 0 samples",
-        "2 of 2 jobs done (2 finished), 100 samples",
+        "0 of 2 jobs done (2 running), 0 of 0 samples received",
+        "2 of 2 jobs done (2 finished), 100 of 100 samples received",
     ]
 
 

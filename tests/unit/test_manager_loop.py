@@ -20,9 +20,10 @@ import pytest
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import lifecycle as life
-from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.kinds import ErrorKind
+from openeo_gfmap.manager.ledger import SampleState, Sums
 from openeo_gfmap.manager.loop import Loop
+from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.policy import Again, ChangeOptions, Grow, OtherBackend, RetryPolicy
 from openeo_gfmap.manager.progress import Progress
@@ -52,13 +53,14 @@ class Shown:
 
 
 class Smooth:
-    """Everything works, at once; three samples a job."""
+    """Everything works, at once; three items a job."""
 
     def __init__(self, folder: Path):
         self.output_dir = folder
 
     def perform(self, task: Task) -> life.Event:
         row = task.action.job.row
+        asset = {"assets": {"data": {"href": f"{row}.nc"}}}
         match task.action:
             case life.Create():
                 return life.Created(f"j-{row}")
@@ -67,7 +69,7 @@ class Smooth:
             case life.Fetch():
                 return life.Fetched((life.SavedFile(f"{row}.nc", 1, "c", {"id": f"{row}"}),))
             case life.Process():
-                return life.Processed(tuple({"id": f"{row}-{n}"} for n in range(3)))
+                return life.Processed(tuple({"id": f"{row}-{n}", **asset} for n in range(3)))
             case _:
                 return life.Seen("finished", {"costs": 3.0})
 
@@ -102,18 +104,19 @@ def test_samples_are_counted_without_asking_the_store_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Counter[str] = Counter()
-    count = MemoryJobStore.count_items
+    count = MemoryJobStore.states
 
-    def counting(store: MemoryJobStore) -> int:
-        asked["count_items"] += 1
+    def counting(store: MemoryJobStore) -> dict[SampleState, int]:
+        asked["states"] += 1
         return count(store)
 
-    monkeypatch.setattr(MemoryJobStore, "count_items", counting)
+    monkeypatch.setattr(MemoryJobStore, "states", counting)
     _, tracker, shown = run(tmp_path, 40, Smooth(tmp_path))
-    assert asked["count_items"] == 1
-    assert shown.moments[-1].samples == shown.moments[-1].new_samples == 120
+    assert asked["states"] == 1
+    last = shown.moments[-1]
+    assert last.samples == Sums(received=40) == Sums.of(tracker.store.states())
+    assert last.new_samples == last.done == last.jobs == 40
     assert tracker.store.count_items() == 120
-    assert shown.moments[-1].done == shown.moments[-1].jobs == 40
 
 
 def test_a_worker_that_fails_in_a_new_way_fails_that_job_only(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from shapely.geometry import Point
 
 from openeo_gfmap.errors import InputError, TrackerLocked
-from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
+from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.rows import CONTRACT_COLUMNS, FURTHER_COLUMNS, merge, row_of
 from openeo_gfmap.manager.tracker import Tracker
 

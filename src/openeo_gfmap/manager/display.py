@@ -112,7 +112,11 @@ def render(progress: Progress) -> RenderableType:
     rate, left = progress.samples_per_minute, progress.seconds_left
     table = Table.grid(padding=(0, 2))
     table.add_row("jobs", bar, f"{progress.done} of {progress.jobs} done")
-    table.add_row("samples", f"{progress.samples} received", f"{rate:.1f} a minute" if rate else "")
+    samples = progress.samples
+    received = f"{samples.received:,} of {samples.expected:,} received"
+    table.add_row("samples", received, f"{rate:.1f} a minute" if rate else "")
+    if samples.lacking:
+        table.add_row("", Text(samples.lacking, style="yellow"), "")
     table.add_row(
         "time", duration(progress.seconds), f"about {duration(left)} left" if left else ""
     )

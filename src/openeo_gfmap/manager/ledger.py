@@ -112,12 +112,15 @@ class Sums:
         """Whether every sample was received."""
         return self.received == self.expected
 
+    @property
+    def lacking(self) -> str:
+        """What is missing or rejected, in words; empty for nothing."""
+        parts = [(self.missing, "missing"), (self.rejected, "rejected")]
+        return ", ".join(f"{count:,} {name}" for count, name in parts if count)
+
     def __str__(self) -> str:
-        parts = [f"{self.received:,} of {self.expected:,} samples received"]
-        for name in ("missing", "rejected", "open"):
-            if count := getattr(self, name):
-                parts.append(f"{count:,} {name}")
-        return ", ".join(parts)
+        received = f"{self.received:,} of {self.expected:,} samples received"
+        return f"{received}, {self.lacking}" if self.lacking else received
 
 
 def extracted_features(geometry: Any) -> list[Mapping[str, Any]] | None:

@@ -26,7 +26,7 @@ from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.places import ParallelJobs
 from openeo_gfmap.manager.progress import Progress, amount
 from openeo_gfmap.manager.register import FAILED, Register
-from openeo_gfmap.manager.results import Claims, place
+from openeo_gfmap.manager.results import Claims, places
 from openeo_gfmap.manager.site import make_site
 from openeo_gfmap.manager.tasks import Task
 from openeo_gfmap.manager.tracker import Tracker
@@ -98,7 +98,7 @@ class Loop:
         self._gate = threading.Lock()  # held while rows come in, or the last have come
         self._closed = False
         self._began = time.monotonic()
-        self._before = (self._register.done, self._register.samples)
+        self._before = (self._register.done, self._register.sums.received)
         #: How the run stands; replaced as a whole, for other threads to read.
         self.progress = self._progress()
 
@@ -121,8 +121,9 @@ class Loop:
                 events.append((job.row, life.ProcessingFailed(reason)))
             elif job.row in lost and job.status is JobStatus.FINISHED:
                 events.append((job.row, life.FilesLost()))
-            for file in self._tracker.store.files(job.row):
-                claims.take(job.row, place(output_dir, file.path))
+            paths = [file.path for file in self._tracker.store.files(job.row)]
+            for path in places(output_dir, paths):
+                claims.take(job.row, path)
         register.apply(events)
         if lost:
             _log.warning("Files of %d finished jobs are lost: they are fetched again.", len(lost))
@@ -207,7 +208,7 @@ class Loop:
             When the disk is full.
         """
         self._began = time.monotonic()
-        self._before = (self._register.done, self._register.samples)
+        self._before = (self._register.done, self._register.sums.received)
         told_to_stop = False
         _log.info("%d jobs, %d of them done.", len(self._register.jobs), self._before[0])
         self._write_view(force=True)
@@ -332,11 +333,12 @@ class Loop:
         self._view_due = now + max(_VIEW_INTERVAL, took / _VIEW_SHARE)
 
     def _progress(self) -> Progress:
-        register, (done, samples) = self._register, self._before
+        register, (done, received) = self._register, self._before
+        sums = register.sums
         return Progress(
             counts={status: count for status, count in register.counts.items() if count},
-            samples=register.samples,
-            new_samples=register.samples - samples,
+            samples=sums,
+            new_samples=sums.received - received,
             new_jobs=register.done - done,
             seconds=time.monotonic() - self._began,
             costs=self.costs,

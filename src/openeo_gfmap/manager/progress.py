@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from openeo_gfmap.manager.costs import Costs
+from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.lifecycle import FINAL, JobStatus
 
 __all__ = ["Progress", "amount", "duration", "spending"]
@@ -20,9 +21,9 @@ class Progress:
     counts
         Number of jobs in each state that occurs.
     samples
-        Samples in the catalogue.
+        Samples in each state.
     new_samples, new_jobs
-        Of these, what this run has brought: samples, and jobs in a final state.
+        What this run has brought: samples that were received, and jobs in a final state.
     seconds
         Since the run began.
     costs
@@ -32,7 +33,7 @@ class Progress:
     """
 
     counts: Mapping[JobStatus, int] = field(default_factory=dict)
-    samples: int = 0
+    samples: Sums = field(default_factory=Sums)
     new_samples: int = 0
     new_jobs: int = 0
     seconds: float = 0.0
@@ -63,7 +64,7 @@ class Progress:
 
     def __str__(self) -> str:
         states = ", ".join(f"{self.counts[s]} {s.value}" for s in JobStatus if self.counts.get(s))
-        parts = [f"{self.done} of {self.jobs} jobs done ({states})", f"{self.samples} samples"]
+        parts = [f"{self.done} of {self.jobs} jobs done ({states})", str(self.samples)]
         if self.samples_per_minute is not None:
             parts.append(f"{self.samples_per_minute:.1f} a minute")
         if self.seconds_left:

@@ -51,8 +51,6 @@ class Register:
         By row.
     counts
         Jobs in each state.
-    samples
-        Items in the catalogue.
     book
         What the jobs have cost.
     ids
@@ -66,10 +64,8 @@ class Register:
         self._policy = options.retry
         self._backends = tuple(backends)
         self._desk = desk
-        self._refetched: set[int] = set()  # rows that have items, and get new ones
         self.jobs: list[Job] = []
         self.counts: Counter[JobStatus] = Counter()
-        self.samples = store.count_items()
         self._states = Counter(store.states())
         self._moved: Counter[SampleState] = Counter()  # by the batch that is being written
         self.book = open_book(store, options.max_costs)
@@ -190,29 +186,17 @@ class Register:
 
     def _account(self, steps: Sequence[tuple[Job, life.Event, Job]]) -> None:
         """Keep the sums, and say what happened."""
-        recount = False
         self._states.update(self._moved)
         for position, (old, event, new) in enumerate(steps):
             self.counts[old.status] -= 1
             self.counts[new.status] += 1
             self.book.change(old, new)
             self._know(new)
-            match event:
-                case life.Processed() | life.ProcessedPartly():
-                    # Counted along: to ask the store for all takes longer with every job.
-                    self.samples += len(event.items)
-                    self._refetched.add(new.row)
-                case life.FilesLost():
-                    self._refetched.add(new.row)
-                case life.Fetched() if old.row in self._refetched or old.attempt > 1:
-                    recount = True
             remedied = position + 1 < len(steps) and steps[position + 1][0] is new
             if position and steps[position - 1][2] is old:
                 self._tell_remedy(old, event, new)
             elif not remedied:
                 self._tell(old, new)
-        if recount:
-            self.samples = self._store.count_items()
 
     def _tell(self, old: Job, new: Job) -> None:
         """Say what became of a job, once."""
