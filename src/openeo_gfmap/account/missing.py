@@ -96,7 +96,7 @@ def missing_jobs(
             counts.append(lacking)
     missing = table[kept].copy()
     missing["geometry"] = geometries
-    if (columns := _counting(table, rows)) is not None:
+    if (counted := _counting(table, rows)) is not None:
         missing[counted] = counts
     _log.info(
         "%d of %d rows lack %d of %d samples.",
