@@ -65,10 +65,15 @@ def test_a_safe_name_is_recognisable() -> None:
     assert long.endswith(".nc") and long != results.safe_name("x" * 501 + ".nc")
 
 
-@pytest.mark.parametrize("path", ["../elsewhere.nc", "/etc/x.nc", "a/../../x.nc", "", "."])
+def place(root: Path, path: str | Path) -> Path:
+    (target,) = results.places(root, [path])
+    return target
+
+
+@pytest.mark.parametrize("path", ["../elsewhere.nc", "/etc/x.nc", "a/../../x.nc", "", ".", "a/.."])
 def test_nothing_leaves_the_output_folder(tmp_path: Path, path: str) -> None:
     with pytest.raises(ResultIncomplete, match="return a path inside it"):
-        results.place(tmp_path, path)
+        place(tmp_path, path)
 
 
 def test_a_link_out_of_the_output_folder_is_seen(tmp_path: Path) -> None:
@@ -76,12 +81,27 @@ def test_a_link_out_of_the_output_folder_is_seen(tmp_path: Path) -> None:
     root.mkdir()
     (root / "link").symlink_to(tmp_path)
     with pytest.raises(ResultIncomplete):
-        results.place(root, "link/x.nc")
+        place(root, "link/x.nc")
+    (root / "x.nc").symlink_to(tmp_path / "x.nc")
+    with pytest.raises(ResultIncomplete):
+        place(root, "x.nc")
 
 
 def test_a_place_may_be_given_relative_or_absolute(tmp_path: Path) -> None:
-    assert results.place(tmp_path, "a/b.nc") == tmp_path / "a" / "b.nc"
-    assert results.place(tmp_path, tmp_path / "a" / "b.nc") == tmp_path / "a" / "b.nc"
+    assert place(tmp_path, "a/b.nc") == tmp_path / "a" / "b.nc"
+    assert place(tmp_path, tmp_path / "a" / "b.nc") == tmp_path / "a" / "b.nc"
+
+
+def test_files_of_one_folder_and_of_others_each_get_their_place(tmp_path: Path) -> None:
+    paths = ["a/x.nc", "a/y.nc", "b/x.nc", "a/../z.nc", "y.nc"]
+    found = list(results.places(tmp_path, paths))
+    assert found == [tmp_path / path for path in ("a/x.nc", "a/y.nc", "b/x.nc", "z.nc", "y.nc")]
+
+
+@pytest.mark.parametrize("path", ["x" * 300 + ".nc", "a\0b.nc", "y" * 300 + "/a.nc"])
+def test_what_cannot_be_a_path_is_told(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ResultIncomplete, match="cannot be a path here"):
+        place(tmp_path, path)
 
 
 def test_a_path_belongs_to_one_row(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
-from openeo_gfmap.manager import _log, formats, netcdf, results
+from openeo_gfmap.manager import _log, netcdf, results
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
 from openeo_gfmap.manager.ledger import extracted_features
@@ -203,9 +203,12 @@ class Fetcher:
                 self._item(job.connection, document, file, path)
                 for file, path in zip(arrived, targets, strict=True)
             ]
+        folders = {(self.output_dir / path).parent for path in targets}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         for file, path in zip(arrived, targets, strict=True):
             results.move(file.path, self.output_dir / path)
-        for folder in {(self.output_dir / path).parent for path in targets}:
+        for folder in folders:
             results.sync(folder)  # once, not after each file: the slowest part of it
         return arrived, targets, items, missing
 
@@ -276,8 +279,7 @@ class Fetcher:
                 f"output_path_generator raised {one_line(error)} for {culprit}"
             ) from error
         targets: list[Path] = []
-        for path in wanted:
-            target = results.place(self.output_dir, path)
+        for target in results.places(self.output_dir, wanted):
             if target in targets:
                 raise ResultIncomplete(
                     f"output_path_generator gave {target} for two files of one job; return a path "
@@ -293,13 +295,12 @@ class Fetcher:
         connection: Connection, document: Mapping[str, Any], file: _Arrived, path: str
     ) -> dict[str, Any]:
         """Describe a file from itself, or else from what the back-end says of it."""
-        if formats.is_hdf5(file.path):
-            try:
-                cube = netcdf.describe(file.path)
-            except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
-                raise ResultIncomplete(f"{file.key} does not open: {error}") from error
-            if cube is not None:
-                return cube_item(item_id(path), path, cube)
+        try:
+            cube = netcdf.describe(file.path)
+        except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
+            raise ResultIncomplete(f"{file.key} does not open: {error}") from error
+        if cube is not None:
+            return cube_item(item_id(path), path, cube)
         item = _item_of(connection, document, file.key)
         return service_item(item_id(path), path, document["assets"][file.key], item, document)
 

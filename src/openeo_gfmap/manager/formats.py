@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import struct
 from io import FileIO
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from openeo_gfmap.errors import ResultIncomplete
 
-__all__ = ["check_content", "is_hdf5"]
+__all__ = ["check_content"]
 
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _NETCDF3: Final = b"CDF"
@@ -24,7 +23,7 @@ _HEAD: Final = (
 )
 
 
-def check_content(file: BinaryIO | FileIO, name: str, suffix: str) -> None:
+def check_content(file: FileIO, name: str, suffix: str) -> None:
     """Check that a file is what its name says.
 
     Parameters
@@ -61,12 +60,6 @@ def check_content(file: BinaryIO | FileIO, name: str, suffix: str) -> None:
         raise ResultIncomplete(f"{name} does not open as {suffix}: {error}") from error
 
 
-def is_hdf5(path: Path) -> bool:
-    """Tell whether a file is HDF5, as netCDF-4 is."""
-    with path.open("rb", buffering=0) as file:
-        return file.read(len(_HDF5)) == _HDF5
-
-
 def _check_hdf5(head: bytes, size: int) -> None:
     """Check the header of an HDF5 file: it says where the file ends, in all its versions.
 
@@ -88,7 +81,7 @@ _TIFF_INTEGERS: Final = {3: ("H", 2), 4: ("I", 4), 13: ("I", 4), 16: ("Q", 8), 1
 _TIFF_BLOCKS: Final = {273: 279, 324: 325}  # offsets of strips and tiles: their byte counts
 
 
-def _check_tiff(file: BinaryIO | FileIO, size: int) -> None:
+def _check_tiff(file: FileIO, size: int) -> None:
     """Check that all blocks of all images of a TIFF or BigTIFF file lie within it.
 
     See sections 2 and 8 of the TIFF 6.0 specification. Blocks at offset 0 are left out (sparse).
@@ -134,7 +127,7 @@ def _check_tiff(file: BinaryIO | FileIO, size: int) -> None:
         raise ValueError("it has no image")
 
 
-def _open_parquet(file: BinaryIO | FileIO) -> None:
+def _open_parquet(file: FileIO) -> None:
     import pyarrow.parquet  # noqa: PLC0415
 
     pyarrow.parquet.read_metadata(file)

@@ -30,14 +30,17 @@ _T = ("t", "time")
 
 
 def describe(path: Path) -> CubeFile | None:
-    """Return what the file says; None when it is no raster cube in a known CRS.
+    """Return what the file says; None when it is no HDF5, or no raster cube in a known CRS.
 
     Raises
     ------
     OSError
-        When the file is not HDF5, or is cut short.
+        When the file is cut short.
     """
     import h5py  # noqa: PLC0415
+
+    if not h5py.is_hdf5(path):
+        return None
 
     # Half of the time that h5py's own objects take goes into what is not wanted here: a file is
     # opened, a few attributes are read, and it is closed.

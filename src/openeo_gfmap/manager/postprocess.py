@@ -50,13 +50,12 @@ class PostProcessor:
 
     def unchanged(self, files: tuple[SavedFile, ...]) -> bool:
         """Tell whether all files are as they were downloaded."""
-        for file in files:
-            path = self.output_dir / file.path
-            if not path.is_file() or path.stat().st_size != file.size:
-                return False
-            if results.sha256_of(path) != file.checksum:
-                return False
-        return True
+        try:
+            return all(
+                results.sha256_of(self.output_dir / file.path) == file.checksum for file in files
+            )
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
 
     def run(
         self, files: tuple[SavedFile, ...], row: pd.Series[Any]

@@ -11,13 +11,15 @@ import hashlib
 import os
 import random
 import re
+import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
@@ -37,7 +39,7 @@ __all__ = [
     "check",
     "download",
     "move",
-    "place",
+    "places",
     "safe_name",
     "sha256_of",
     "sync",
@@ -74,28 +76,36 @@ def safe_name(text: str, limit: int = 120) -> str:
     return name
 
 
-def place(root: Path, path: str | Path) -> Path:
-    """Return the absolute path that the user's generator means, which must lie in `root`.
+def places(root: Path, paths: Iterable[str | Path]) -> Iterator[Path]:
+    """Iterate over the absolute paths that the user's generator means, which must lie in `root`.
 
     Raises
     ------
     ResultIncomplete
-        When it does not, is the folder itself, or is no path at all.
+        When one does not, is the folder itself, or is no path at all.
     """
     root = root.resolve()
-    try:
-        target = (root / path).resolve()
-        target.exists()  # says no to names that are too long
-    except (OSError, ValueError) as error:
-        raise ResultIncomplete(
-            f"output_path_generator gave {str(path)[:200]!r}, which cannot be a path here: {error}"
-        ) from error
-    if not target.is_relative_to(root) or target == root:
-        raise ResultIncomplete(
-            f"output_path_generator gave {str(path)!r}, which is outside the output folder {root}; "
-            "return a path inside it."
-        )
-    return target
+    folders: dict[Path, Path] = {}  # files share them, and it takes a look at each part of a path
+    for path in paths:
+        try:
+            target = root / path
+            if target.parent not in folders:
+                folders[target.parent] = target.parent.resolve()
+            target = folders[target.parent] / target.name
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if target.name == ".." or stat.S_ISLNK(target.lstat().st_mode):
+                    target = target.resolve()
+        except (OSError, ValueError) as error:  # also of names that are too long
+            raise ResultIncomplete(
+                f"output_path_generator gave {str(path)[:200]!r}, which cannot be a path here: "
+                f"{error}"
+            ) from error
+        if not target.is_relative_to(root) or target == root:
+            raise ResultIncomplete(
+                f"output_path_generator gave {str(path)!r}, which is outside the output folder "
+                f"{root}; return a path inside it."
+            )
+        yield target
 
 
 class Claims:
@@ -200,7 +210,27 @@ def download(
         When there was no answer to the last attempt.
     """
     part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
+    try:
+        with part.open("w+b", buffering=0) as file:
+            found = _bring(connection, asset, file, target, attempts=attempts, wait=wait)
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)  # also because a full disk needs the room for the tracker
+        raise
+    return found
+
+
+def _bring(
+    connection: Connection,
+    asset: Mapping[str, Any],
+    file: FileIO,
+    target: Path,
+    *,
+    attempts: int,
+    wait: Callable[[float], object],
+) -> tuple[int, str]:
+    """Fetch an asset into an empty file, and check it."""
     reason, answered = "", True
     attempt = 0
     for attempt in range(attempts):
@@ -211,28 +241,21 @@ def download(
             if wait(pause):
                 break  # the run is over
         try:
-            _receive(connection, str(asset["href"]), part)
-            size, checksum = check(part, asset, target.suffix, keep=True)
+            _receive(connection, str(asset["href"]), file)
+            return _checked(file, asset, target)
         except (requests.RequestException, OpenEoApiPlainError) as error:
             status = getattr(error, "http_status_code", None)
             if status in _EXPIRED:
                 raise Expired(one_line(error)) from error
             if status == _PAST_THE_END:
-                part.unlink(missing_ok=True)
+                file.truncate(0)
             elif not is_transient(error):
                 raise ResultIncomplete(f"{target.name} cannot be had: {one_line(error)}") from error
             answered = isinstance(error, _BrokenOff)
             reason = str(error) if answered else one_line(error)
         except ResultIncomplete as error:
             reason, answered = str(error), True
-            part.unlink(missing_ok=True)  # what is there is wrong, not only short
-        except OSError:
-            part.unlink(missing_ok=True)  # a full disk needs the room for the tracker
-            raise
-        else:
-            part.replace(target)
-            return size, checksum
-    part.unlink(missing_ok=True)
+            file.truncate(0)  # what is there is wrong, not only short
     failed = f"{target.name} did not arrive in {attempt + 1} attempts; last: {reason}"
     raise ResultIncomplete(failed) if answered else Unavailable(failed)
 
@@ -243,16 +266,13 @@ def _pause(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-def _receive(connection: Connection, href: str, part: Path) -> None:
-    """Write the body to `part`, going on after the bytes that are there.
+def _receive(connection: Connection, href: str, file: FileIO) -> None:
+    """Write the body to a file, going on after the bytes that are there.
 
     Only a transfer that this process began is taken up, and the checks that follow see the file as
     a whole, so a file that changed on the server in between does not pass.
     """
-    try:
-        have = part.stat().st_size
-    except FileNotFoundError:
-        have = 0
+    have = file.seek(0, os.SEEK_END)
     # Compressed transfer would make Content-Length speak of other bytes than the file's.
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -263,14 +283,18 @@ def _receive(connection: Connection, href: str, part: Path) -> None:
             raise OpenEoApiPlainError(
                 message=access.gist(response), http_status_code=response.status_code
             )
-        resumed = response.status_code == 206 and _begins_at(response, have)
-        with part.open("ab" if resumed else "wb") as file:
-            received = 0
-            try:
-                for chunk in response.iter_content(_CHUNK):
-                    received += file.write(chunk)
-            except requests.RequestException as error:
-                raise _BrokenOff(str(error)) from error
+        if have and not (response.status_code == 206 and _begins_at(response, have)):
+            file.seek(0)
+            file.truncate()
+        received = 0
+        try:
+            for chunk in response.iter_content(_CHUNK):
+                received += len(chunk)
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[file.write(rest) :]
+        except requests.RequestException as error:
+            raise _BrokenOff(str(error)) from error
     promised = response.headers.get("Content-Length", "")
     if promised.isdigit() and received != int(promised):
         raise _BrokenOff(f"{received} of {promised} bytes came")
@@ -280,41 +304,32 @@ def _begins_at(response: requests.Response, offset: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
 
 
-def check(
-    path: Path, asset: Mapping[str, Any], suffix: str | None = None, *, keep: bool = False
-) -> tuple[int, str]:
+def check(path: Path, asset: Mapping[str, Any]) -> tuple[int, str]:
     """Return size and SHA-256 of a file that is what the back-end said, and opens.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    asset : mapping
-        What the back-end said of it.
-    suffix : str, optional
-        What it is, when its name says something else.
-    keep : bool
-        Bring it to disk when it is all right.
 
     Raises
     ------
     ResultIncomplete
         When it is not.
     """
+    with path.open("rb", buffering=0) as file:
+        return _checked(file, asset, path)
+
+
+def _checked(file: FileIO, asset: Mapping[str, Any], path: Path) -> tuple[int, str]:
+    """Do what `check` does with an open file; `path` is what it is to be."""
+    file.seek(0)
+    checksum = _sha256(file)
+    size = file.tell()
     promised, multihash = asset.get("file:size"), asset.get("file:checksum")
-    with path.open("r+b" if keep else "rb", buffering=0) as file:
-        checksum = _sha256(file)
-        size = file.tell()
-        if isinstance(promised, int) and size != promised:
-            raise ResultIncomplete(f"{path.stem} has {size} bytes, the back-end said {promised}")
-        # Other hash functions are rare; their digests are left to the check that the file opens.
-        if isinstance(multihash, str) and multihash.lower().startswith(_SHA256_MULTIHASH):
-            expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
-            if len(expected) == 64 and checksum != expected:
-                raise ResultIncomplete(f"{path.stem} has another checksum than the back-end said")
-        formats.check_content(file, path.name, path.suffix if suffix is None else suffix)
-        if keep:
-            os.fsync(file.fileno())
+    if isinstance(promised, int) and size != promised:
+        raise ResultIncomplete(f"{path.name} has {size} bytes, the back-end said {promised}")
+    # Other hash functions are rare; their digests are left to the check that the file opens.
+    if isinstance(multihash, str) and multihash.lower().startswith(_SHA256_MULTIHASH):
+        expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
+        if len(expected) == 64 and checksum != expected:
+            raise ResultIncomplete(f"{path.name} has another checksum than the back-end said")
+    formats.check_content(file, path.name, path.suffix)
     return size, checksum
 
 
@@ -324,7 +339,7 @@ def sha256_of(path: Path) -> str:
         return _sha256(file)
 
 
-def _sha256(file: BinaryIO | FileIO) -> str:
+def _sha256(file: FileIO) -> str:
     digest = hashlib.sha256()
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
@@ -337,11 +352,10 @@ def multihash_of(path: Path) -> str:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a checked file its final name; nobody ever sees half of it.
+    """Give a checked file its final name, in a folder that is there; nobody ever sees half of it.
 
-    The name is on disk for sure after a `sync` of its folder.
+    The name is on disk for sure after a `sync` of the folder.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.replace(target)
     except OSError:
