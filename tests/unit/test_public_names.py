@@ -141,8 +141,8 @@ def test_exported_functions_and_classes_are_documented(name: str) -> None:
 def test_root_has_no_other_public_names() -> None:
     public = {
         name
-        for name, value in vars(openeo_gfmap).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(openeo_gfmap)
+        if not name.startswith("_") and not isinstance(getattr(openeo_gfmap, name), ModuleType)
     }
     assert public == NAMES["openeo_gfmap"] - {"__version__"}
 
@@ -165,8 +165,14 @@ def test_import_stays_light(module: str) -> None:
 
 def test_root_loads_neither_the_manager_nor_the_embedded_back_end() -> None:
     loaded = _modules_after("import openeo_gfmap")
-    unwanted = ("manager", "local", "launcher", "cli", "report", "utils", "tiling")
+    assert "openeo" not in loaded  # its names load when they are asked for
+    unwanted = ("backend", "manager", "local", "launcher", "cli", "report", "utils", "tiling")
     assert not {f"openeo_gfmap.{name}" for name in unwanted} & loaded
+
+
+def test_names_that_are_not_there_are_told() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Backends'"):
+        openeo_gfmap.Backends  # noqa: B018
 
 
 def test_version_is_the_distributions() -> None:
