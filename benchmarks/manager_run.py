@@ -10,6 +10,7 @@ memory is that of the whole process.
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
@@ -122,6 +123,11 @@ def run_gfmap(table, connection, folder: Path) -> int:
 
 
 RUNS = {"ours": run_ours, "openeo": run_openeo, "gfmap": run_gfmap}
+MODULES = {
+    "ours": ["openeo_gfmap.manager.job_manager"],
+    "openeo": ["openeo.extra.job_management"],
+    "gfmap": ["openeo_gfmap.manager.job_manager", "pystac.validation"],
+}
 
 
 def written() -> float:
@@ -148,6 +154,8 @@ def memory(peak: bool) -> float:
 def main(who: str, count: int, url: str, folder: Path) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    for module in MODULES[who]:
+        importlib.import_module(module)
     table = make_table(count)
     connection = openeo.connect(url)
     before = memory(peak=False)
