@@ -110,7 +110,8 @@ def _self_contained(item: Mapping[str, Any], collection: str, to_output: str) ->
         key: {**asset, "href": _relative(str(asset["href"]), to_output)}
         for key, asset in item["assets"].items()
     }
-    return {**item, "collection": collection, "links": [*item["links"], *links], "assets": assets}
+    kept = [{**link, "href": _relative(str(link["href"]), to_output)} for link in item["links"]]
+    return {**item, "collection": collection, "links": [*kept, *links], "assets": assets}
 
 
 def _relative(href: str, to_output: str) -> str:

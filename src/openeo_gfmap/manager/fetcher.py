@@ -43,12 +43,15 @@ class Arrival:
         Geometry index of each file; empty where the names of the files do not tell them.
     absent
         Features without a file, and why.
+    sources
+        What the back-end says that the files were made of: addresses.
     """
 
     files: tuple[SavedFile, ...]
     missing: str | None = None
     features: tuple[int, ...] = ()
     absent: tuple[Absence, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ class Fetcher:
         with _turn(staging):
             staging.mkdir(parents=True, exist_ok=True)
             try:
-                arrived, targets, items, missing = self._bring(job, row, values, staging)
+                document = _results(job)
+                arrived, targets, items, missing = self._bring(job, document, row, values, staging)
             except ResultIncomplete:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
@@ -174,6 +178,7 @@ class Fetcher:
             "; ".join(filter(None, told)) or None,
             tuple(file.index for file in arrived) if numbered else (),
             tuple(Absence(file.index, file.reason) for file in missing),
+            _sources(document),
         )
 
     @staticmethod
@@ -191,10 +196,14 @@ class Fetcher:
         return f"{count} of {len(features)} features have no file: {shown}"
 
     def _bring(
-        self, job: BatchJob, row: int, values: pd.Series[Any], staging: Path
+        self,
+        job: BatchJob,
+        document: Mapping[str, Any],
+        row: int,
+        values: pd.Series[Any],
+        staging: Path,
     ) -> tuple[list[_Arrived], list[str], list[dict[str, Any]], list[_Missing]]:
         """Return files, where they now are, their items, and why others are missing."""
-        document = _results(job)
         arrived, missing = self._download_all(job, document, staging)
         with self.files_lock:
             targets = self._targets(arrived, row, values)
@@ -333,6 +342,12 @@ def _results(job: BatchJob) -> Mapping[str, Any]:
             for key, asset in (item.get("assets") or {}).items():
                 assets[f"{item.get('id')}_{key}" if key in assets else key] = asset
     return {**document, "assets": assets}
+
+
+def _sources(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what results were made of, each source once."""
+    links = (link for link in document.get("links") or () if link.get("rel") == "derived_from")
+    return tuple(dict.fromkeys(str(link["href"]) for link in links if link.get("href")))
 
 
 def _data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -52,11 +52,14 @@ class Attempt:
         Job options that the request is to have, whatever the callback asked for.
     options
         Job options that were sent.
+    process
+        Process that was sent.
     """
 
     mark: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    process: Mapping[str, Any] = field(default_factory=dict)
     sent: bool = False
     status: int | None = None
     job_id: str | None = None
@@ -105,6 +108,7 @@ class _MarkingAdapter(BaseAdapter):
         body["description"] = marked(body.get("description"), attempt.mark)
         # Where the openEO client puts what its users pass as job options.
         attempt.options = {**(body.get("job_options") or {}), **attempt.overrides}
+        attempt.process = body.get("process") or {}
         if attempt.options:
             body["job_options"] = attempt.options
         request.prepare_body(data=None, files=None, json=body)

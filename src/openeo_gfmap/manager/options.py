@@ -58,6 +58,9 @@ class ManagerOptions:
         Take it as all right that a job makes fewer files than its ``geometry`` has features to
         extract; the log says which have none. When false, such a job is ``error`` and says which,
         while the files that there are go into the catalogue.
+    logs_of_finished : bool
+        Save the logs of jobs that went well, too, beside what is written of their provenance. Costs
+        a request a job.
     parallel_callbacks : bool
         Let ``output_path_generator`` and ``post_job_action`` run in several threads at once. Off by
         default, because both usually open NetCDF files, and the libraries for that crash when
@@ -80,6 +83,7 @@ class ManagerOptions:
     work_seconds: float = 300.0
     action_seconds: float | None = 3600.0
     features_without_file: bool = False
+    logs_of_finished: bool = False
     parallel_callbacks: bool = False
 
     def __post_init__(self) -> None:

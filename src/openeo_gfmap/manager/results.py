@@ -41,6 +41,7 @@ __all__ = [
     "move",
     "places",
     "safe_name",
+    "save_log",
     "sha256_of",
     "sync",
 ]
@@ -381,6 +382,10 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+#: What comes of an answer that is none, or not what was asked for.
+_UNREADABLE = (requests.RequestException, OpenEoApiPlainError, ValueError, AttributeError)
+
+
 def _log_line(entry: Mapping[str, Any]) -> str:
     """Return a back-end's log entry as text, read with care: fields can be absent or null."""
     when, level = entry.get("time") or "", str(entry.get("level") or "info").upper()
@@ -392,19 +397,26 @@ def save_logs(job: BatchJob, folder: Path) -> Path:
 
     What cannot be had is told in the file.
     """
-    title, lines = "job", []
-    try:
+    title = "job"
+    with suppress(*_UNREADABLE):  # the log may be there nevertheless
         title = job.describe().get("title") or title
+    path = folder / f"{safe_name(str(title), 150)}_{safe_name(job.job_id, 80)}.log"
+    save_log(job, path)
+    return path
+
+
+def save_log(job: BatchJob, path: Path) -> None:
+    """Write a job's log to a file; what cannot be had is told in it."""
+    lines = []
+    try:
         for entry in _log_entries(job):
             lines.append(_log_line(entry))  # one by one: what came before a failure is kept
-    except (requests.RequestException, OpenEoApiPlainError, ValueError, AttributeError) as error:
-        lines.append(f"The rest of the log cannot be had: {type(error).__name__}: {error}")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{safe_name(str(title), 150)}_{safe_name(job.job_id, 80)}.log"
+    except _UNREADABLE as error:
+        lines.append(f"The rest of the log cannot be had: {one_line(error)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text("\n".join(lines or ["The back-end has no log of this job."]) + "\n", "utf-8")
     part.replace(path)
-    return path
 
 
 def error_messages(job: BatchJob) -> list[str]:

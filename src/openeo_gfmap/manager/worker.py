@@ -42,6 +42,7 @@ from openeo_gfmap.manager.intent import Attempt, find_job, intending, list_jobs
 from openeo_gfmap.manager.kinds import ErrorKind, classify
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.postprocess import PostProcessor
+from openeo_gfmap.manager.provenance import Provenance, linked
 from openeo_gfmap.manager.tasks import Survey, Task
 
 if TYPE_CHECKING:
@@ -114,11 +115,14 @@ class Worker:
         self._processor = PostProcessor(
             output_dir, post_job_action, files_lock, options.action_seconds
         )
+        self._provenance = Provenance(output_dir)
 
     def perform(self, task: Task) -> life.Event:
         """Do what the task's action says; every outcome, good or bad, is an event."""
         with access.managed() as heard:
             event = self._perform(task)
+        if _has_failed(event):
+            self._document(task)
         if isinstance(event, life.Unreachable | life.NotMade | life.AnswerLost):
             return replace(event, retry_after=heard.retry_after)
         return event
@@ -215,7 +219,12 @@ class Worker:
             )
         if identifier == attempt.job_id and not attempt.went_on:
             self._untouched.add((backend, identifier))
-        return _created(identifier, attempt)
+        return self._created(backend, identifier, attempt)
+
+    def _created(self, backend: str, identifier: str, attempt: Attempt) -> life.Created:
+        if attempt.process and identifier == attempt.job_id:
+            self._provenance.sent(backend, identifier, attempt.process)
+        return life.Created(identifier, json.dumps(attempt.options) if attempt.options else None)
 
     def _not_created(
         self, error: BaseException, task: Task, connection: Connection, attempt: Attempt
@@ -226,7 +235,7 @@ class Worker:
             return life.AnswerLost(one_line(error), kind, outage=away)
         if attempt.job_id is not None and is_transient(error):
             # The head of the answer came, or the callback got further than the creation.
-            return _created(attempt.job_id, attempt)
+            return self._created(str(job.backend), attempt.job_id, attempt)
         if away or (kind is ErrorKind.CAPACITY and not is_unpaid(error)):
             return life.NotMade(one_line(error), kind, outage=away)
         if is_transient(error) and job.attempts + 1 < self._options.creation_attempts:
@@ -316,6 +325,8 @@ class Worker:
 
     def _seen(self, task: Task, document: Mapping[str, Any]) -> life.Seen:
         word = str(document.get("status"))
+        if word in ("finished", "canceled"):
+            self._provenance.described(task.action.job, document)
         facts = facts_of(document)
         if word not in life.REMOTE:
             _log.debug(
@@ -335,6 +346,7 @@ class Worker:
 
     def _failed(self, task: Task, job: BatchJob, document: Mapping[str, Any]) -> life.Seen:
         """Save the log of a job that failed, and read from it why."""
+        self._provenance.described(task.action.job, document)
         # Before the state is stored: after a kill in between it is done again.
         try:
             self._on_job_error(job, task.row)
@@ -355,9 +367,11 @@ class Worker:
         job = self._batch_job(task)
         try:
             job.stop()
-            costs = facts_of(job.describe()).get("costs")
+            document = job.describe()
         except UNWELL as error:
             return self._unreachable(error, job.connection)
+        self._provenance.described(task.action.job, document)
+        costs = facts_of(document).get("costs")
         limit = self._options.job_seconds or 0.0
         return life.TimedOut(
             f"job {job.job_id} ran for more than {limit:g} seconds and was cancelled",
@@ -386,7 +400,33 @@ class Worker:
             return life.FetchFailed(str(error), ErrorKind.RESULTS)
         except (*UNWELL, results.Unavailable) as error:
             return self._not_fetched(error, task, job)
-        return life.Fetched(arrival.files, arrival.missing, arrival.features, arrival.absent)
+        self._ask_for_provenance(task, job)
+        document = self._document(task, arrival.sources)
+        if self._options.logs_of_finished:
+            results.save_log(job, (self.output_dir / document).with_suffix(".log"))
+        files = tuple(linked(file, document, arrival.sources) for file in arrival.files)
+        return life.Fetched(files, arrival.missing, arrival.features, arrival.absent)
+
+    def _ask_for_provenance(self, task: Task, job: BatchJob) -> None:
+        """Ask what a job is, unless the last look at it has said so."""
+        if self._provenance.knows(task.action.job):
+            return
+        try:
+            self._provenance.described(task.action.job, job.describe())
+        except UNWELL as error:  # its files are here, and do not wait for this
+            _log.warning(
+                "Job %s: what it was made of cannot be written beside its files: %s",
+                job.job_id, one_line(error),
+            )  # fmt: skip
+
+    def _document(self, task: Task, sources: Sequence[str] = ()) -> str:
+        """Write where the results of a job come from; return the path of the document.
+
+        Before the event is stored: after a kill in between it is done again.
+        """
+        job = task.action.job
+        url = self._connect(str(job.backend)).root_url
+        return self._provenance.write(job, task.record, url=url, sources=sources)
 
     def _not_fetched(self, error: Exception, task: Task, job: BatchJob) -> life.Event:
         """Tell what may be had later from what is lost."""
@@ -427,8 +467,11 @@ def _says_all(document: Mapping[str, Any]) -> bool:
     return document.get("status") in ("queued", "running")
 
 
-def _created(identifier: str, attempt: Attempt) -> life.Created:
-    return life.Created(identifier, json.dumps(attempt.options) if attempt.options else None)
+def _has_failed(event: life.Event) -> bool:
+    """Tell whether an event is the end of a job that was made, and has no results."""
+    if isinstance(event, life.Seen):
+        return event.word in ("error", "canceled")
+    return isinstance(event, life.StartFailed | life.Vanished | life.TimedOut)
 
 
 def _now() -> str:

@@ -1,0 +1,257 @@
+"""Where result files come from: one document a job, beside the data.
+
+``provenance/<title>_<job id>_<row>.json`` is an openEO process, so that an openEO editor opens it,
+with what else is known of the job: what the back-end says of it, the row it was made for, and the
+versions of the software. Secrets are taken out before anything is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from openeo_gfmap.manager.job_store import Record
+from openeo_gfmap.manager.model import Job, SavedFile
+from openeo_gfmap.manager.results import safe_name
+
+__all__ = ["FOLDER", "Provenance", "linked", "without_secrets"]
+
+FOLDER: Final = "provenance"
+
+#: Media type of an openEO process.
+PROCESS: Final = "application/vnd.openeo+json;type=process"
+_LIBRARIES: Final = ("openeo-gfmap", "openeo", "numpy", "pandas", "pystac", "xarray", "h5netcdf")
+_LARGE: Final = 1 << 14  # characters of a cell that is not written out, as that of a lone geometry
+_MOST_SOURCES: Final = 20  # links of an item; of more, one leads to their list
+_TAKEN_OUT: Final = "[taken out]"
+
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|[_-])(?:token|password|passwd|secret|authorization|credentials?|api_?key|access_?key"
+    r"|client_?secret)$",
+    re.IGNORECASE,
+)
+_SECRET_PARAMETER: Final = re.compile(
+    r"[?&;](?:x-amz-|x-goog-|amz-)?(?:signature|sig|credential|security-token|token|access_token"
+    r"|awsaccesskeyid|googleaccessid|key-pair-id|policy|api_?key|password|secret)=",
+    re.IGNORECASE,
+)
+_ADDRESS: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>[^\s\"'<>\\]+)", re.I)
+_BEARER: Final = re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
+_JWT: Final = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*")
+#: Tells most documents, which hold no secret, at a glance.
+_SUSPICIOUS: Final = re.compile(
+    r"token|passw|secret|authoriz|credential|key\"?[=:]|[?&;](?:x-|amz-)?\w*sig|policy=|accessid"
+    r"|bearer|basic |eyJ|://[^/\s\"]*@",
+    re.IGNORECASE,
+)
+
+
+class Provenance:
+    """Writes the documents; used by several threads, each for other jobs.
+
+    What is known of a job before it ends is kept in memory: the process graph as it was sent, and
+    the last description of the job, which the manager asks for anyway. A run that was broken off in
+    between asks the back-end again.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Output folder of the run.
+    """
+
+    def __init__(self, output_dir: Path):
+        self._folder = output_dir / FOLDER
+        self._processes: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._descriptions: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def sent(self, backend: str, job_id: str, process: Mapping[str, Any]) -> None:
+        """Remember the process that a job was made of."""
+        self._processes[backend, job_id] = process
+
+    def described(self, job: Job, description: Mapping[str, Any]) -> None:
+        """Remember what a back-end says of a job at its end."""
+        self._descriptions[str(job.backend), str(job.id)] = description
+
+    def knows(self, job: Job) -> bool:
+        """Tell whether all is known of a job that its back-end can tell."""
+        key = str(job.backend), str(job.id)
+        description = self._descriptions.get(key)
+        return description is not None and (key in self._processes or "process" in description)
+
+    def write(self, job: Job, record: Record, *, url: str, sources: Sequence[str] = ()) -> str:
+        """Write the document of a job; return its path relative to the output folder.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        record : Record
+            The user's row.
+        url : str
+            Address of the back-end.
+        sources : sequence of str
+            What the back-end says that the results were made of.
+        """
+        key = str(job.backend), str(job.id)
+        description = dict(self._descriptions.pop(key, {}))
+        described = description.pop("process", None) or {}
+        process = self._processes.pop(key, None) or described
+        document = {
+            **process,
+            "job": {"id": job.id, **description},
+            "attempt": job.attempt,
+            "job_options": json.loads(job.options) if job.options else {},
+            "backend": {"name": job.backend, "url": url},
+            "input": {
+                "row": job.row,
+                "label": record.label,
+                "values": {name: _cell(value) for name, value in record.values.items()},
+            },
+            "software": _software(),
+            "derived_from": list(sources),
+        }
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        if _SUSPICIOUS.search(text):
+            taken: list[str] = []
+            document = without_secrets(document, taken)
+            if taken:
+                document["taken_out"] = taken
+            text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        title = job.title or description.get("title") or "job"
+        # With the row: two back-ends may call their jobs the same.
+        name = f"{safe_name(str(title), 140)}_{safe_name(str(job.id), 80)}_{job.row}.json"
+        path = self._folder / name
+        part = path.with_name(path.name + ".part")
+        part.write_text(text, "utf-8")
+        part.replace(path)
+        return f"{FOLDER}/{path.name}"
+
+
+def _cell(value: Any) -> Any:
+    """Return a value of the user's row; of a large one only what tells it.
+
+    The samples of a job are written whole: they are what it was made for. A lone geometry of many
+    vertices, say, is in the tracker's store and, as a rule, in the process graph.
+    """
+    if isinstance(value, str):
+        text, is_collection = value, value.startswith("{") and "FeatureCollection" in value[:200]
+    elif isinstance(value, list | dict):
+        is_collection = isinstance(value, dict) and value.get("type") == "FeatureCollection"
+        text = "" if is_collection else json.dumps(value)
+    else:
+        return value
+    if is_collection or len(text) <= _LARGE:
+        return value
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"characters": len(text), "sha256": digest, "where": "the tracker's store has it whole"}
+
+
+@cache
+def _software() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        versions[name] = metadata.version(name)
+    return versions
+
+
+# ------------------------------------------------------------------------------------------ secrets
+
+
+def without_secrets(value: Any, taken: list[str], where: str = "") -> Any:
+    """Return a document without tokens, passwords and signatures.
+
+    Parameters
+    ----------
+    value
+        JSON types.
+    taken : list of str
+        Gets the place of each that was taken out, such as ``process_graph/load1/arguments/url``.
+    where : str
+        Place of `value` itself.
+    """
+    if isinstance(value, str):
+        clean = _clean(value)
+        if clean != value:
+            taken.append(where)
+        return clean
+    if isinstance(value, Mapping):
+        found = {}
+        for name, part in value.items():
+            place = f"{where}/{name}" if where else str(name)
+            if isinstance(part, str) and part and _SECRET_NAME.search(str(name)):
+                taken.append(place)
+                found[name] = _TAKEN_OUT
+            else:
+                found[name] = without_secrets(part, taken, place)
+        return found
+    if isinstance(value, list | tuple):
+        return [
+            part
+            if part is None or isinstance(part, bool | int | float)
+            else without_secrets(part, taken, f"{where}/{position}")
+            for position, part in enumerate(value)
+        ]
+    return value
+
+
+def _clean(text: str) -> str:
+    if not _SUSPICIOUS.search(text):
+        return text
+    text = _ADDRESS.sub(_clean_address, text)
+    text = _BEARER.sub(rf"\1 {_TAKEN_OUT}", text)
+    return _JWT.sub(_TAKEN_OUT, text)
+
+
+def _clean_address(match: re.Match[str]) -> str:
+    """Return an address without user and password, and without a query that signs it."""
+    rest = match["rest"]
+    authority, slash, path = rest.partition("/")
+    authority = authority.rpartition("@")[2]
+    rest = f"{authority}{slash}{path}"
+    if _SECRET_PARAMETER.search(rest):
+        rest = re.split("[?;]", rest, maxsplit=1)[0]
+    return match["scheme"] + rest
+
+
+# -------------------------------------------------------------------------------------------- links
+
+
+def linked(file: SavedFile, path: str, sources: Sequence[str]) -> SavedFile:
+    """Return a file whose item says where it comes from.
+
+    Parameters
+    ----------
+    file : SavedFile
+        A result file.
+    path : str
+        The job's document, relative to the output folder as all addresses in stored items.
+    sources : sequence of str
+        What the results were made of. When they are many, one link leads to the list of them.
+    """
+    links = [
+        {
+            "rel": "processing-expression",
+            "href": path,
+            "type": PROCESS,
+            "title": "Process graph, job, input and software",
+        }
+    ]
+    if len(sources) <= _MOST_SOURCES:
+        links += [{"rel": "derived_from", "href": without_secrets(s, [])} for s in sources]
+    else:
+        title = f"List of {len(sources)} sources"
+        links.append(
+            {"rel": "derived_from", "href": path, "type": "application/json", "title": title}
+        )
+    ours = {link["rel"] for link in links}
+    kept = [link for link in file.item.get("links", ()) if link.get("rel") not in ours]
+    return replace(file, item={**file.item, "links": [*kept, *links]})
