@@ -99,29 +99,41 @@ class BackendContext:
         object.__setattr__(self, "backend", backend)
 
 
+#: Where the back-ends are, by the suffix of their variables.
+ADDRESSES: Mapping[str, str] = MappingProxyType(
+    {
+        "CDSE": "https://openeo.dataspace.copernicus.eu",
+        "CDSE_STAGING": "https://openeo-staging.dataspace.copernicus.eu",
+        "VITO": "https://openeo.vito.be",
+        "EODC": "https://openeo.eodc.eu/openeo/1.1.0",
+        "FED": "https://openeofed.dataspace.copernicus.eu",
+    }
+)
+
+
 def cdse_connection() -> openeo.Connection:
     """Connect to the Copernicus Data Space Ecosystem."""
-    return _connect("https://openeo.dataspace.copernicus.eu", "CDSE")
+    return _connect("CDSE")
 
 
 def cdse_staging_connection() -> openeo.Connection:
     """Connect to the staging copy of the Copernicus Data Space Ecosystem."""
-    return _connect("https://openeo-staging.dataspace.copernicus.eu", "CDSE_STAGING")
+    return _connect("CDSE_STAGING")
 
 
 def vito_connection() -> openeo.Connection:
     """Connect to Terrascope, run by VITO."""
-    return _connect("https://openeo.vito.be", "VITO")
+    return _connect("VITO")
 
 
 def eodc_connection() -> openeo.Connection:
     """Connect to EODC."""
-    return _connect("https://openeo.eodc.eu/openeo/1.1.0", "EODC")
+    return _connect("EODC")
 
 
 def fed_connection() -> openeo.Connection:
     """Connect to the Copernicus Data Space federation."""
-    return _connect("https://openeofed.dataspace.copernicus.eu", "FED")
+    return _connect("FED")
 
 
 def local_connection() -> openeo.Connection:
@@ -154,9 +166,9 @@ BACKEND_CONNECTIONS: Mapping[Backend, Callable[[], openeo.Connection]] = Mapping
 )
 
 
-def _connect(default_url: str, suffix: str) -> openeo.Connection:
+def _connect(suffix: str) -> openeo.Connection:
     """Open and authenticate a connection as the environment says."""
-    address = os.environ.get(f"OPENEO_GFMAP_URL_{suffix}") or default_url
+    address = os.environ.get(f"OPENEO_GFMAP_URL_{suffix}") or ADDRESSES[suffix]
     if address == "local":
         return local_connection()
     parts = urlsplit(address)

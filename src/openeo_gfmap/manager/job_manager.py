@@ -231,7 +231,8 @@ class GFMAPJobManager:
         KeyboardInterrupt
             After Ctrl-C, once what was in hand is done.
         """
-        session = self._open(df, start_job, tracker, make_display())
+        display = make_display() if self._options.show_progress else LogDisplay()
+        session = self._open(df, start_job, tracker, display)
         counts = session.run(interruptible=True)
         if session.loop.stopped:
             raise KeyboardInterrupt(session.loop.farewell)
@@ -264,6 +265,26 @@ class GFMAPJobManager:
         """
         # A live table would write over what the user types meanwhile.
         return Run(self._open(df, start_job, tracker, LogDisplay()))
+
+    def cancel(self, df: pd.DataFrame, tracker: str | Path) -> list[str]:
+        """Cancel the jobs that a stopped run has left queued or running; return their ids.
+
+        Nothing else is begun or changed. The rows are ``canceled`` then; ``restart_failed`` makes
+        them anew.
+
+        Parameters
+        ----------
+        df, tracker
+            As for `run_jobs`.
+
+        Raises
+        ------
+        TrackerLocked
+            When a process runs jobs on the tracker: it is to be stopped first.
+        """
+        session = self._open(df, _starts_nothing, tracker, LogDisplay())
+        with session.tracker:
+            return session.loop.cancel()
 
     def _open(
         self,
@@ -403,3 +424,7 @@ class GFMAPJobManager:
         )
         _log.info("The STAC collection of %d items is %s.", count, path)
         return path
+
+
+def _starts_nothing(row: pd.Series[Any]) -> None:
+    """Stand in for the callback where no job is made."""

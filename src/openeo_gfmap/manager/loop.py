@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -40,6 +40,7 @@ __all__ = ["Loop"]
 _VIEW_SHARE = 0.02  # of the time may go into rewriting the CSV
 _VIEW_INTERVAL = 1.0  # seconds, at least
 _IDS_TOLD = 5
+_CANCELLING = 8  # threads
 _RECENT = 64  # rows of the user's table that are kept in memory
 
 
@@ -235,6 +236,25 @@ class Loop:
         if self._fatal is not None:
             raise self._fatal
         return self._conclude()
+
+    def cancel(self) -> list[str]:
+        """Cancel the jobs that are queued or running, instead of running on; return their ids."""
+        waiting = (JobStatus.QUEUED, JobStatus.RUNNING)
+        jobs = [job for job in self._register.jobs if job.status in waiting]
+        try:
+            with ThreadPoolExecutor(_CANCELLING) as pool:
+                events = list(
+                    pool.map(lambda job: self._worker.end(self._task(life.Poll(job))), jobs)
+                )
+        finally:
+            self._crew.dismiss()
+        self._register.apply((job.row, event) for job, event in zip(jobs, events, strict=True))
+        self._write_view(force=True)
+        for job, event in zip(jobs, events, strict=True):
+            if isinstance(event, life.Unreachable):
+                _log.warning("Job %s goes on: %s.", job.id, event.message)
+        ended = (self._register.jobs[job.row] for job in jobs)
+        return [str(job.id) for job in ended if job.status is JobStatus.CANCELED]
 
     def _is_over(self) -> bool:
         """Tell whether nothing is left to do; then no rows can be added any more."""

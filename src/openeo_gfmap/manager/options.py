@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.policy import RetryPolicy
+from openeo_gfmap.quality import QualityGates
 
 __all__ = ["ManagerOptions"]
 
@@ -61,6 +62,11 @@ class ManagerOptions:
     logs_of_finished : bool
         Save the logs of jobs that went well, too, beside what is written of their provenance. Costs
         a request a job.
+    gates : QualityGates, optional
+        What each received file must be. One that does not pass goes to ``quarantine/`` in the
+        output folder, with the reason beside it, and its sample is rejected.
+    show_progress : bool
+        Show how the run stands, in a live table on a terminal; without it, only log lines do.
     parallel_callbacks : bool
         Let ``output_path_generator`` and ``post_job_action`` run in several threads at once. Off by
         default, because both usually open NetCDF files, and the libraries for that crash when
@@ -84,6 +90,8 @@ class ManagerOptions:
     action_seconds: float | None = 3600.0
     features_without_file: bool = False
     logs_of_finished: bool = False
+    gates: QualityGates | None = None
+    show_progress: bool = True
     parallel_callbacks: bool = False
 
     def __post_init__(self) -> None:

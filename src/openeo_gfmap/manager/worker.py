@@ -379,6 +379,18 @@ class Worker:
             seen.facts.get("costs") if costs is None else costs,
         )
 
+    def end(self, task: Task) -> life.Event:
+        """Cancel a job because the user wants it, and look how it stands then."""
+        with access.managed():
+            job = self._batch_job(task)
+            try:
+                job.stop()
+            except UNWELL as error:
+                if is_transient(error):
+                    return self._unreachable(error, job.connection)
+                _log.debug("Job %s was not cancelled: %s.", job.job_id, one_line(error))
+            return self._look(task)  # it may have been done already
+
     def _batch_job(self, task: Task) -> BatchJob:
         job = task.action.job
         return self._connect(str(job.backend)).job(str(job.id))

@@ -16,6 +16,10 @@ path generator and the post-job action), each of which can be replaced by a func
 ======================= ===========================================================
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from openeo_gfmap.recipes.extraction import Extraction, Plan
 from openeo_gfmap.recipes.labels import Labels
 from openeo_gfmap.recipes.parts import Parts, Recipe
@@ -23,7 +27,13 @@ from openeo_gfmap.recipes.periods import AroundDate, FixedDates
 from openeo_gfmap.recipes.samples import SampleColumns
 from openeo_gfmap.recipes.sentinel2 import SclDilation, Sentinel2Patches
 
+#: All recipes by name: what the command line offers. A recipe for another sensor is added here.
+RECIPES: Final[Mapping[str, type[Recipe]]] = MappingProxyType(
+    {Sentinel2Patches.name: Sentinel2Patches}
+)
+
 __all__ = [
+    "RECIPES",
     "AroundDate",
     "Extraction",
     "FixedDates",

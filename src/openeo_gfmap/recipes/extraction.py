@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import openeo
 from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
+from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.progress import amount, duration
 from openeo_gfmap.recipes.parts import Parts, Recipe, Upload
 from openeo_gfmap.recipes.samples import prepare_samples, read_samples
 from openeo_gfmap.utils.upload import upload_geoparquet
@@ -21,7 +23,7 @@ from openeo_gfmap.utils.upload import upload_geoparquet
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from openeo_gfmap.manager.options import ManagerOptions
+    from openeo_gfmap.account import RunFolder
 
 __all__ = ["Extraction", "Plan"]
 
@@ -41,8 +43,11 @@ class Plan:
         Counts: jobs, samples that get a patch, and samples that are only context.
     start, end
         First and last date (exclusive) of all jobs, ISO.
-    values, bytes
-        Estimates of the numbers in all patches, and of what they take on disk.
+    pixels, values, bytes
+        Pixels of all patches, and estimates of the numbers in them and of what they take on disk.
+    seconds, costs
+        Estimates of how long it takes and what it costs, from what samples took in a run that was
+        given as history; None when nothing is known.
     """
 
     recipe: str
@@ -52,8 +57,11 @@ class Plan:
     not_extracted: int
     start: str
     end: str
+    pixels: int
     values: int
     bytes: int
+    seconds: float | None = None
+    costs: float | None = None
 
     def _lines(self) -> list[tuple[str, str]]:
         return [
@@ -63,8 +71,11 @@ class Plan:
             ("Patches", f"{self.samples:,}"),
             ("Samples without a patch", f"{self.not_extracted:,}"),
             ("Dates", f"{self.start} to {self.end}"),
+            ("Pixels", f"{self.pixels:,}"),
             ("Numbers, about", f"{self.values:,}"),
-            ("On disk, about", f"{self.bytes / 1e9:,.1f} GB"),
+            ("On disk, about", _size(self.bytes)),
+            ("Time, about", "not known yet" if self.seconds is None else duration(self.seconds)),
+            ("Costs, about", "not known yet" if self.costs is None else amount(self.costs)),
         ]
 
     def __str__(self) -> str:
@@ -143,8 +154,15 @@ class Extraction:
         made = recipe.parts(self.samples, self._backend.value, store)
         self.parts: Parts = replace(made, **parts)  # type: ignore[arg-type]
 
-    def plan(self) -> Plan:
-        """Return what will be done; nothing is asked of the back-end."""
+    def plan(self, history: RunFolder | None = None) -> Plan:
+        """Return what will be done; nothing is asked of the back-end.
+
+        Parameters
+        ----------
+        history : RunFolder, optional
+            A run whose samples say what one takes: this one, or one like it.
+        """
+        pace = Pace() if history is None else Pace.of(history)
         jobs = self.parts.jobs
         values = sum(
             self.recipe.values_per_patch(_days(start, end)) * count
@@ -161,8 +179,11 @@ class Extraction:
             not_extracted=len(self.samples) - extracted,
             start=min(jobs["start_date"]),
             end=max(jobs["end_date"]),
+            pixels=extracted * self.recipe.pixels_per_patch,
             values=values,
             bytes=round(values * _BYTES_A_VALUE),
+            seconds=None if pace.seconds is None else pace.seconds * extracted,
+            costs=None if pace.costs is None else pace.costs * extracted,
         )
 
     def manager(
@@ -196,18 +217,67 @@ class Extraction:
         parallel_jobs: int = 2,
         poll_sleep: float = 5.0,
         options: ManagerOptions | None = None,
+        **arguments: Any,
     ) -> dict[str, int]:
         """Run all jobs to the end; return how many ended in each status.
 
         The same call takes up where an earlier one was interrupted. The folder then has the
-        patches, ``job_tracker.csv`` and the STAC collection ``stac/collection.json``.
+        patches, ``job_tracker.csv``, the account ``samples.parquet`` and the STAC collection
+        ``stac/collection.json``.
+
+        Parameters
+        ----------
+        output_dir : path
+            Folder for all results.
+        parallel_jobs : int
+            Most jobs that are active on the back-end at once.
+        poll_sleep : float
+            Fewest seconds between two looks at a job.
+        options : ManagerOptions, optional
+            Retry policy, limits, gates. Without gates, the recipe's own hold: size, CRS, bands.
+        **arguments
+            For `GFMAPJobManager`, such as ``restart_failed=True``.
         """
+        options = options or ManagerOptions()
+        if options.gates is None:
+            options = replace(options, gates=self.recipe.gates())
         manager = self.manager(
-            output_dir, parallel_jobs=parallel_jobs, poll_sleep=poll_sleep, options=options
+            output_dir,
+            parallel_jobs=parallel_jobs,
+            poll_sleep=poll_sleep,
+            options=options,
+            **arguments,
         )
         return manager.run_jobs(
             self.parts.jobs, self.parts.start_job, Path(output_dir) / "job_tracker.csv"
         )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a sample took in a run: seconds of the run, and costs. None for what is not known."""
+
+    seconds: float | None = None
+    costs: float | None = None
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Pace:
+        """Return the pace of a run, from all times that it was run."""
+        received = run.sums().received
+        if not received:
+            return cls()
+        spans = [
+            datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["started"])
+            for each in run.asked().get("runs", ())
+            if each.get("ended")
+        ]
+        seconds = sum(span.total_seconds() for span in spans)
+        spent = run.costs().spent
+        return cls(seconds / received if seconds else None, spent / received if spent else None)
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"
 
 
 def _putting(address: str) -> Upload:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from openeo_gfmap.recipes.samples import SampleColumns
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
+
+    from openeo_gfmap.quality import QualityGates
 
 __all__ = ["Parts", "Recipe", "Upload"]
 
@@ -47,13 +49,18 @@ class Recipe(Protocol):
     it in the package's docstring. Windows, periods, paths and labels are there to be used.
     """
 
-    #: Stands in the job table, and in what the run counts by recipe.
-    name: str
-    #: Of the STAC collection's summaries.
-    constellation: str
-    columns: SampleColumns
-    #: Where ``extract`` is a level: the lowest that is extracted.
-    min_extract: int
+    name: ClassVar[str]  # stands in the job table, and in what the run counts by recipe
+    constellation: ClassVar[str]  # of the STAC collection's summaries
+
+    @property
+    def columns(self) -> SampleColumns:
+        """Which columns of the samples say what."""
+        ...
+
+    @property
+    def min_extract(self) -> int:
+        """Where ``extract`` is a level: the lowest that is extracted."""
+        ...
 
     def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: Upload | None) -> Parts:
         """Return the parts for checked samples (see `prepare_samples`).
@@ -68,6 +75,15 @@ class Recipe(Protocol):
             Stores windows where the back-end can read them; None stores them on the back-end
             itself, which the embedded one can.
         """
+        ...
+
+    @property
+    def pixels_per_patch(self) -> int:
+        """Pixels of a patch, of one band on one date."""
+        ...
+
+    def gates(self) -> QualityGates:
+        """Return what a file must be to be one that the recipe asked for."""
         ...
 
     def values_per_patch(self, days: int) -> int:

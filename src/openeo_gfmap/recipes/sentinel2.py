@@ -20,6 +20,7 @@ from openeo_gfmap.preprocessing.compositing import (
     mean_compositing,
     median_compositing,
 )
+from openeo_gfmap.quality import QualityGates
 from openeo_gfmap.recipes.labels import Labels, legend_of
 from openeo_gfmap.recipes.parts import Parts, Upload
 from openeo_gfmap.recipes.paths import PathTemplate
@@ -197,13 +198,30 @@ class Sentinel2Patches:
             writer.post_job_action,
         )
 
+    @property
+    def pixels_per_patch(self) -> int:
+        """Pixels of a patch, of one band on one date."""
+        return self.size**2
+
+    def gates(self) -> QualityGates:
+        """Return what a patch must be: size, CRS, pixels, bands, and dates within the period."""
+        return QualityGates(
+            shape=(self.size, self.size),
+            crs="utm",
+            resolution=self.resolution,
+            bands=self.bands,
+            dtype="uint16",
+            # The date of a composite is the first day of its month, which can lie before.
+            within_period=self.composite is None,
+        )
+
     def values_per_patch(self, days: int) -> int:
         """Return about how many numbers a patch holds when the period has so many days."""
         dates = days * _DATES_A_DAY
         if self.composite is not None:
             dates = min(dates, days / _PERIOD_DAYS.get(self.composite, 30.4))
         extra = (self.cloud_mask is not None) + self.distance_to_cloud
-        return round(self.size**2 * max(dates, 1) * (len(self.bands) + extra))
+        return round(self.pixels_per_patch * max(dates, 1) * (len(self.bands) + extra))
 
     def job_table(self, samples: gpd.GeoDataFrame, backend: str) -> pd.DataFrame:
         """Return one row a job; its polygons travel inside the row, as GeoJSON.

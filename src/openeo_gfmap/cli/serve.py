@@ -1,7 +1,4 @@
-"""The command ``gfmap``.
-
-Only what shows the help is imported at the top; each command imports what it needs.
-"""
+"""`gfmap serve`."""
 
 from __future__ import annotations
 
@@ -12,22 +9,11 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app"]
+from openeo_gfmap.cli.out import Quiet, Verbose
 
-app = typer.Typer(
-    name="gfmap",
-    help="From labelled field polygons to machine-learning-ready satellite patches.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+__all__ = ["serve"]
 
 
-@app.callback()
-def main() -> None:
-    """Keep ``serve`` a command of its own while it is the only one."""
-
-
-@app.command()
 def serve(
     *,
     home: Annotated[
@@ -64,6 +50,11 @@ def serve(
     idle_seconds: Annotated[
         float | None, typer.Option(help="End when unused for so long. Default: 0, never.")
     ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print address and file of the password as JSON.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Serve the embedded openEO back-end on this machine, until Ctrl-C.
 
@@ -94,11 +85,13 @@ def serve(
     from rich.logging import RichHandler  # noqa: PLC0415
 
     console = Console()
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    tell = _tell_json if json else _tell
     if console.is_terminal:
         handler = RichHandler(console=console, show_path=False, log_time_format="%X")
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+        logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     else:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = Settings.load(
             os.environ,
@@ -112,11 +105,11 @@ def serve(
             scheduler=scheduler,
             result_store=result_store,
         )
-        if console.is_terminal:
+        if console.is_terminal and not (json or quiet):
             with TerminalDisplay(console) as display:
-                run(settings, on_ready=partial(_tell, console.print), watch=display.update)
+                run(settings, on_ready=partial(tell, console.print), watch=display.update)
         else:
-            run(settings, on_ready=partial(_tell, typer.echo))
+            run(settings, on_ready=partial(tell, typer.echo))
     except (OpenEOError, ValueError) as error:
         typer.echo(f"gfmap serve: {error}", err=True)
         raise typer.Exit(2) from None
@@ -133,3 +126,9 @@ openEO back-end at {url}
 Any other openEO client: authenticate_basic with user and password of
 {server_file}. Ctrl-C ends it; jobs that were running start over when it runs again."""
     )
+
+
+def _tell_json(say: Callable[[str], None], url: str, server_file: Path) -> None:
+    import json  # noqa: PLC0415
+
+    say(json.dumps({"url": url, "server_file": str(server_file)}))

@@ -1,0 +1,301 @@
+"""The configuration of an extraction: what `gfmap.toml`, the environment and options say together.
+
+What a setting may be is decided by the dataclass that it goes into, where Python programs meet the
+same checks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from openeo_gfmap.cli.settings_file import Settings, read_settings
+from openeo_gfmap.cli.values import build, located, settable, shown
+from openeo_gfmap.errors import InputError
+
+if TYPE_CHECKING:
+    from openeo_gfmap.manager.options import ManagerOptions
+    from openeo_gfmap.quality import QualityGates
+    from openeo_gfmap.recipes import Extraction, Recipe
+
+__all__ = ["FILE_NAME", "Config", "find_config", "load_config"]
+
+FILE_NAME: Final = "gfmap.toml"
+
+_SECTIONS: Final = (
+    "samples", "recipe", "recipe.period", "recipe.labels", "recipe.cloud_mask", "backend",
+    "output", "gates", "retry", "limits",
+)  # fmt: skip
+#: Parts of the recipe that are sections of their own, and parts of the options that are.
+_OWN_SECTIONS: Final = ("period", "labels", "cloud_mask", "columns", "min_extract")
+
+
+@dataclass(frozen=True)
+class SamplesSection:
+    """Where samples are, and which of their columns say what; None looks for the usual names."""
+
+    path: str
+    sample_id: str | None = None
+    valid_date: str | None = None
+    extract: str | None = None
+    ref_id: str | None = None
+    min_extract: int = 1
+
+
+@dataclass(frozen=True)
+class BackendSection:
+    """Where jobs run.
+
+    Attributes
+    ----------
+    name
+        Such as "local" or "cdse".
+    parallel_jobs
+        Most jobs that are active at once.
+    upload
+        Address below which windows are put by HTTP, for a back-end that cannot be given them.
+    poll_sleep
+        Fewest seconds between two looks at a job.
+    """
+
+    name: str = "local"
+    parallel_jobs: int = 2
+    upload: str | None = None
+    poll_sleep: float = 5.0
+
+
+@dataclass(frozen=True)
+class OutputSection:
+    """Where files go, and what the collection of them is called."""
+
+    folder: str = "patches"
+    collection_id: str | None = None
+    collection_description: str = ""
+
+
+@dataclass(frozen=True)
+class RetrySection:
+    """How often a failed job is made again; 1 leaves it failed."""
+
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of it, checked.
+
+    Attributes
+    ----------
+    samples, backend, output, retry
+        The sections.
+    recipe
+        As `openeo_gfmap.recipes` has it.
+    gates
+        What a received file must be: what the recipe itself wants, and what was set.
+    options
+        Of the job manager.
+    base
+        Folder that relative paths of the samples and the output begin at.
+    """
+
+    samples: SamplesSection
+    recipe: Recipe
+    backend: BackendSection
+    output: OutputSection
+    retry: RetrySection
+    gates: QualityGates
+    options: ManagerOptions
+    base: Path = field(default_factory=Path)
+
+    @property
+    def samples_path(self) -> Path:
+        """The file of the samples."""
+        return self.base / self.samples.path
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return self.base / self.output.folder
+
+    def extraction(self) -> Extraction:
+        """Return the extraction; reads the samples, and refuses what cannot be used.
+
+        Raises
+        ------
+        InputError
+            With what is wrong.
+        """
+        from openeo_gfmap.recipes import Extraction  # noqa: PLC0415
+
+        return Extraction(
+            self.recipe, self.samples_path, self.backend.name, upload=self.backend.upload
+        )
+
+    def sections(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Iterate over all sections and their values, as a file would hold them."""
+        recipe = {"name": self.recipe.name}
+        parts: dict[str, dict[str, Any]] = {}
+        for each in fields(self.recipe):  # type: ignore[arg-type] # recipes are dataclasses
+            value = getattr(self.recipe, each.name)
+            if each.name in ("columns", "min_extract"):
+                continue
+            if each.name in _OWN_SECTIONS and value is not None:
+                parts[f"recipe.{each.name}"] = vars(value)
+            else:
+                recipe[each.name] = value
+        yield "samples", vars(self.samples)
+        yield "recipe", recipe
+        yield from parts.items()
+        yield "backend", vars(self.backend)
+        yield "output", vars(self.output)
+        yield "gates", self.gates.to_dict()
+        yield "retry", vars(self.retry)
+        limits = vars(self.options).items()
+        yield "limits", {name: value for name, value in limits if name not in ("retry", "gates")}
+
+    def to_toml(self) -> str:
+        """Return a file that says the same, with absolute paths, wherever it is read from."""
+        here = replace(
+            self,
+            samples=replace(self.samples, path=str(self.samples_path.absolute())),
+            output=replace(self.output, folder=str(self.folder.absolute())),
+        )
+        lines = []
+        for name, values in here.sections():
+            # What is None is left out: it is the default, or said by leaving its section out.
+            kept = {k: v for k, v in values.items() if v is not None or k in _OWN_SECTIONS}
+            lines += [f"[{name}]", *(f"{key} = {shown(value)}" for key, value in kept.items()), ""]
+        return "\n".join(lines)
+
+
+def find_config(given: Path | None, folder: Path | None = None) -> Path | None:
+    """Return the file to read: the one that was named, else ``gfmap.toml`` in a folder or here.
+
+    Raises
+    ------
+    InputError
+        When the file that was named does not exist.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise InputError(f"there is no file {given}; write one with `gfmap init FIELDS`.")
+        return given
+    here = [(folder or Path()) / FILE_NAME, Path(FILE_NAME)]
+    return next((path for path in here if path.is_file()), None)
+
+
+def load_config(
+    path: Path | None,
+    options: Iterable[tuple[str, str]] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the configuration.
+
+    Parameters
+    ----------
+    path : Path, optional
+        TOML file; relative paths in it begin at its folder.
+    options : iterable of (str, str)
+        Section and key, and text.
+    environment : mapping, optional
+        Instead of the process's own.
+
+    Raises
+    ------
+    InputError
+        With file and line, variable or option, section and key.
+    """
+    from openeo_gfmap.manager.options import ManagerOptions  # noqa: PLC0415
+    from openeo_gfmap.manager.policy import RetryPolicy  # noqa: PLC0415
+
+    settings = read_settings(
+        path, os.environ if environment is None else environment, options, _SECTIONS
+    )
+    for name in settings.names():
+        if name and name not in _SECTIONS:
+            raise InputError(
+                f"{settings.where(name)}: there is no section [{name}]; there are "
+                f"{', '.join(_SECTIONS)}."
+            )
+    samples = _section(settings, "samples", SamplesSection)
+    recipe = _recipe(settings, samples)
+    retry = _section(settings, "retry", RetrySection)
+    gates = _gates(settings, recipe)
+    with located("retry", settings.section("retry"), settings.where("retry")):
+        policy = RetryPolicy(retry.max_attempts) if retry.max_attempts != 1 else RetryPolicy.never()
+    return Config(
+        samples=samples,
+        recipe=recipe,
+        backend=_section(settings, "backend", BackendSection),
+        output=_section(settings, "output", OutputSection),
+        retry=retry,
+        gates=gates,
+        options=build(
+            ManagerOptions,
+            "limits",
+            settings.section("limits"),
+            settings.where("limits"),
+            retry=policy,
+            gates=gates,
+        ),
+        base=path.parent if path is not None else Path(),
+    )
+
+
+def _section(settings: Settings, name: str, kind: type[Any]) -> Any:
+    return build(kind, name, settings.section(name), settings.where(name))
+
+
+def _recipe(settings: Settings, samples: SamplesSection) -> Recipe:
+    from openeo_gfmap.recipes import RECIPES, SampleColumns  # noqa: PLC0415
+
+    given = settings.section("recipe")
+    chosen = given.pop("name", None)
+    name = chosen.value if chosen else next(iter(RECIPES))
+    if name not in RECIPES:
+        place = chosen.where if chosen else settings.where("recipe")
+        raise InputError(f"{place}: [recipe] name is {name!r}; there are {', '.join(RECIPES)}.")
+    kind = RECIPES[name]
+    columns = SampleColumns(samples.sample_id, samples.valid_date, samples.extract, samples.ref_id)
+    further: dict[str, Any] = {"columns": columns, "min_extract": samples.min_extract}
+    for part in ("period", "labels", "cloud_mask"):
+        made = _part(settings, part, given)
+        if made is not _NOT_SAID:
+            further[part] = made
+            given.pop(part, None)
+    return build(kind, "recipe", given, settings.where("recipe"), **further)
+
+
+_NOT_SAID: Final = object()
+
+
+def _part(settings: Settings, part: str, given: Mapping[str, Any]) -> Any:
+    """Return a part of the recipe that is a section of its own, or false for none."""
+    from openeo_gfmap.recipes import (  # noqa: PLC0415
+        AroundDate,
+        FixedDates,
+        Labels,
+        SclDilation,
+    )
+
+    name = f"recipe.{part}"
+    found = settings.section(name)
+    if not found and part in given and given[part].value is False and part != "period":
+        return None
+    if not found:
+        return _NOT_SAID
+    kinds = {"labels": Labels, "cloud_mask": SclDilation}
+    fixed = found.keys() & settable(FixedDates).keys()
+    kind = kinds.get(part) or (FixedDates if fixed else AroundDate)
+    return build(kind, name, found, settings.where(name))
+
+
+def _gates(settings: Settings, recipe: Recipe) -> QualityGates:
+    from openeo_gfmap.quality import QualityGates  # noqa: PLC0415
+
+    given, where = settings.section("gates"), settings.where("gates")
+    said = build(QualityGates, "gates", given, where)
+    return replace(recipe.gates(), **{name: getattr(said, name) for name in given})

@@ -1,0 +1,134 @@
+"""`gfmap run` and `gfmap retry`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openeo_gfmap.cli.arguments import (
+    BackendName,
+    ConfigFile,
+    Folder,
+    Output,
+    Parallel,
+    Samples,
+    Set,
+    folder_of,
+    loaded,
+)
+from openeo_gfmap.cli.out import Exit, Json, Out, Quiet, Verbose, speaking
+
+if TYPE_CHECKING:
+    from openeo_gfmap.cli.config import Config
+
+__all__ = ["conclude", "extract", "retry", "run"]
+
+
+def run(
+    *,
+    config: ConfigFile = None,
+    samples: Samples = None,
+    backend: BackendName = None,
+    output: Output = None,
+    parallel_jobs: Parallel = None,
+    more: Set = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Extract all samples; the same again goes on where it stopped.
+
+    Example: gfmap run --backend cdse --parallel-jobs 4
+    """
+    with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
+        chosen = loaded(
+            config, samples=samples, backend=backend, output=output,
+            parallel_jobs=parallel_jobs, more=more,
+        )  # fmt: skip
+        extract(out, chosen)
+
+
+def retry(
+    folder: Folder = None,
+    *,
+    refetch: Annotated[
+        bool, typer.Option("--refetch", help="Also fetch files that are gone or changed.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make jobs again that failed, and fetch files that are missing.
+
+    Finished jobs are left alone. It goes by the settings that the run was begun with.
+
+    Example: gfmap retry patches
+    """
+    from openeo_gfmap.cli.config import FILE_NAME, load_config  # noqa: PLC0415
+    from openeo_gfmap.errors import InputError  # noqa: PLC0415
+
+    with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
+        path = folder_of(folder) / FILE_NAME
+        if not path.is_file():
+            raise InputError(
+                f"{path} is not there, which `gfmap run` writes; run again with "
+                "restart_failed=True what a program of yours has run."
+            )
+        chosen = load_config(path)
+        options = replace(chosen.options, refetch_lost=refetch or chosen.options.refetch_lost)
+        extract(out, replace(chosen, options=options), restart_failed=True)
+
+
+def extract(out: Out, config: Config, **arguments: Any) -> None:
+    """Run an extraction and say what came of it."""
+    from openeo_gfmap.cli.config import FILE_NAME  # noqa: PLC0415
+
+    extraction = config.extraction()
+    folder = config.folder
+    out.say(
+        f"{extraction.plan().samples:,} patches in {len(extraction.parts.jobs):,} jobs on "
+        f"{config.backend.name}, into {folder}"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    # What later commands go by: they need no more than the folder.
+    part = folder / f"{FILE_NAME}.part"
+    part.write_text(config.to_toml(), encoding="utf-8")
+    part.replace(folder / FILE_NAME)
+    extraction.run(
+        folder,
+        parallel_jobs=config.backend.parallel_jobs,
+        poll_sleep=config.backend.poll_sleep,
+        options=replace(config.options, show_progress=not out.quiet),
+        collection_id=config.output.collection_id,
+        collection_description=config.output.collection_description,
+        **arguments,
+    )
+    conclude(out, folder)
+
+
+def conclude(out: Out, folder: Path) -> None:
+    """Say what is in a folder after a run, and end with the status that fits."""
+    from openeo_gfmap.account import RunFolder  # noqa: PLC0415
+    from openeo_gfmap.manager.register import FAILED  # noqa: PLC0415
+
+    with RunFolder(folder) as done:
+        sums = done.sums()
+        failed = sum(job.status in FAILED for job in done.jobs())
+    out.say()
+    out.say(f"{sums}.", style="green" if sums.complete else "yellow")
+    out.say(f"  {folder / 'stac' / 'collection.json'}   the catalogue")
+    out.say(f"  {folder / 'samples.parquet'}   the account of every sample")
+    if not sums.complete:
+        out.say(f"Why, by kind: gfmap status {folder}. To try again: gfmap retry {folder}")
+    out.say(f"To see it: gfmap report {folder}, gfmap preview {folder}")
+    out.document(
+        {
+            "folder": folder, "expected": sums.expected, "received": sums.received,
+            "missing": sums.missing, "rejected": sums.rejected, "open": sums.open,
+            "failed_jobs": failed,
+        }
+    )  # fmt: skip
+    out.end(Exit.OK if sums.complete and not failed else Exit.INCOMPLETE)

@@ -1,0 +1,176 @@
+"""Values of settings as the types that their fields have."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
+
+from openeo_gfmap.cli.settings_file import Setting
+from openeo_gfmap.errors import InputError
+
+__all__ = ["build", "located", "settable", "shown"]
+
+Built = TypeVar("Built")
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True,
+          "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+
+
+def settable(kind: type[Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass that a setting can give, and their types."""
+    hints = typing.get_type_hints(kind)
+    return {each.name: hints[each.name] for each in fields(kind) if each.init}
+
+
+def build(
+    kind: type[Built],
+    section: str,
+    given: Mapping[str, Setting],
+    where: str,
+    **further: Any,
+) -> Built:
+    """Make a dataclass of the settings of a section.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass; its own checks are the only ones of what values mean.
+    section : str
+        Name of the section.
+    given : mapping of str to Setting
+        By field.
+    where : str
+        Place of the section, for what is wrong with no single setting.
+    **further
+        Fields that are made elsewhere, and are no settings.
+
+    Raises
+    ------
+    InputError
+        With the place of the setting that is wrong.
+    """
+    hints = settable(kind)
+    known = [name for name in hints if name not in further]
+    values = {}
+    for key, setting in given.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise InputError(f"{setting.where}: [{section}] has no key {key!r}; {hint}")
+        values[key] = _converted(setting, hints[key], f"[{section}] {key}")
+    for each in fields(kind):  # type: ignore[arg-type]
+        if _is_required(each) and each.name not in {**values, **further}:
+            raise InputError(f"{where}: [{section}] lacks {each.name!r}, which has no default.")
+    with located(section, given, where):
+        return kind(**values, **further)
+
+
+def _is_required(each: Field[Any]) -> bool:
+    return each.init and each.default is MISSING and each.default_factory is MISSING
+
+
+@contextmanager
+def located(section: str, given: Mapping[str, Setting], where: str) -> Iterator[None]:
+    """Say in an error which setting is meant, and where that is."""
+    try:
+        yield
+    except InputError as error:
+        named = next((key for key in given if key in str(error)), None)
+        place = given[named].where if named else where
+        raise InputError(f"{place}: [{section}] {error}") from error
+
+
+def _converted(setting: Setting, hint: Any, name: str) -> Any:
+    value = setting.value
+    choices = _choices(hint)
+    if setting.is_text:
+        value = _from_text(str(value), choices)
+    for kind in choices:
+        fits, made = _fit(value, kind)
+        if fits:
+            return made
+    expected = " or ".join(dict.fromkeys(filter(None, map(_word, choices))))
+    raise InputError(f"{setting.where}: {name} is {setting.value!r}; expected {expected}.")
+
+
+def _choices(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return list(typing.get_args(hint))
+    return [hint]
+
+
+def _from_text(text: str, choices: list[Any]) -> Any:
+    """Return what a text stands for: numbers and lists as JSON, words as they are."""
+    if bool in choices and text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if type(None) in choices and text.lower() in ("", "none", "null"):
+        return None
+    if str in choices:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        wants_list = any(typing.get_origin(kind) is tuple for kind in choices)
+        return [part.strip() for part in text.split(",")] if wants_list else text
+
+
+def _fit(value: Any, kind: Any) -> tuple[bool, Any]:
+    """Tell whether a value can be of a type, and return it as that."""
+    origin = typing.get_origin(kind)
+    if kind is type(None):
+        fits = value is None or value is False
+        return fits, None
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool), value
+    if kind is float and isinstance(value, int):
+        return True, float(value)
+    if kind in (int, float, str):
+        return isinstance(value, kind), value
+    if origin is tuple:
+        return _fit_list(value, typing.get_args(kind))
+    return _is_mapping(origin) and isinstance(value, dict), value
+
+
+def _fit_list(value: Any, inner: tuple[Any, ...]) -> tuple[bool, Any]:
+    if not isinstance(value, list):
+        return False, value
+    kind, *rest = inner
+    parts = [_fit(each, kind) for each in value]
+    right_length = rest == [...] or len(parts) == len(inner)
+    return right_length and all(fits for fits, _ in parts), tuple(made for _, made in parts)
+
+
+def _is_mapping(origin: Any) -> bool:
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _word(kind: Any) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if kind in words:
+        return words[kind]
+    if kind is type(None):
+        return "false for none"
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return "a list"
+    return "a table" if origin is not None else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(str(key))} = {shown(each)}" for key, each in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    return "false" if value is None else str(value)
