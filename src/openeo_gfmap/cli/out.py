@@ -70,7 +70,7 @@ class Out:
         from rich.text import Text  # noqa: PLC0415
 
         console = Console(highlight=False, soft_wrap=True)
-        console.print(Text(text) if isinstance(text, str) else text, style=style)
+        console.print(Text(str(text)), style=style)
 
     def document(self, content: Mapping[str, Any]) -> None:
         """Print a document, where that is wanted."""
@@ -90,6 +90,8 @@ def speaking(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Out]:
     out = Out(as_json=as_json, quiet=quiet)
     try:
         yield out
+    except typer.Exit:
+        raise
     except InputError as error:
         _fail(out, error, Exit.WRONG_INPUT, verbose=verbose)
     except (TrackerLocked, OSError, GfmapError) as error:
