@@ -298,7 +298,8 @@ class GFMAPJobManager:
             raise InputError("no back-end was added; call add_backend first.")
         start = StartJob(start_job)
         self._output_dir.mkdir(parents=True, exist_ok=True)
-        open_tracker = Tracker(Path(tracker) if tracker is not None else None, df)
+        path = Path(tracker) if tracker is not None else None
+        open_tracker = Tracker(path, df, self._constellation)
         try:
             away = self._connect_all()
             claims = results.Claims()

@@ -17,7 +17,10 @@ from typing import Any, Protocol, TypeAlias
 from openeo_gfmap.manager.ledger import Sample, SampleState
 from openeo_gfmap.manager.lifecycle import Job, SavedFile
 
-__all__ = ["Item", "JobStore", "Record"]
+__all__ = ["SENSOR", "Item", "JobStore", "Record"]
+
+#: Note: sensor of the samples whose row names none.
+SENSOR = "sensor"
 
 #: A STAC item as a dictionary.
 Item: TypeAlias = Mapping[str, Any]

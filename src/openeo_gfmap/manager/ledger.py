@@ -17,14 +17,17 @@ Pure functions: the register applies them, the store keeps what they return.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from openeo_gfmap.manager import model
 from openeo_gfmap.manager.model import Job, JobStatus
+from openeo_gfmap.stac.items import item_id
 
 __all__ = [
     "Sample",
@@ -35,6 +38,7 @@ __all__ = [
     "concerns",
     "expected_samples",
     "extracted_features",
+    "initial",
     "recovered",
 ]
 
@@ -42,6 +46,10 @@ __all__ = [
 _ID_NAMES: Final = ("sample_id", "sampleID", "sampleid")
 _SENSOR_COLUMNS: Final = ("sensor", "recipe")
 
+_ENDS: Final = {
+    JobStatus.CANCELED: "its job was cancelled",
+    JobStatus.SKIPPED: "start_job made no job for it",
+}
 _NO_FILE = "the job made no file for it"
 _LEFT_OUT = "post_job_action left it out"
 
@@ -72,7 +80,7 @@ class Sample:
     sample_id
         What the user calls it; without a name, row and feature.
     sensor
-        The row's ``sensor`` or ``recipe``, else empty.
+        The row's ``sensor`` or ``recipe``, else the constellation of the run, or empty.
     state, reason
         What became of it, and why it is missing or rejected.
     path
@@ -144,7 +152,9 @@ def _properties(feature: Any) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def expected_samples(row: int, label: Any, values: Mapping[str, Any]) -> tuple[Sample, ...]:
+def expected_samples(
+    row: int, label: Any, values: Mapping[str, Any], sensor: str = ""
+) -> tuple[Sample, ...]:
     """Return the samples that a row of the user's table is to bring.
 
     Parameters
@@ -155,8 +165,10 @@ def expected_samples(row: int, label: Any, values: Mapping[str, Any]) -> tuple[S
         Its label in the index of the table; names the sample of a row without feature collection.
     values : mapping
         The user's columns; ``geometry`` may be a GeoJSON feature collection, also as text.
+    sensor : str
+        That of a row that names none.
     """
-    sensor = next((str(values[n]) for n in _SENSOR_COLUMNS if values.get(n)), "")
+    sensor = next((str(values[n]) for n in _SENSOR_COLUMNS if values.get(n)), sensor)
     features = extracted_features(values.get("geometry"))
     if features is None:
         return (Sample(row, 0, _name(values) or str(label), sensor),)
@@ -194,6 +206,9 @@ def concerns(event: model.Event, job: Job) -> bool:
 def after(samples: Sequence[Sample], event: model.Event, job: Job) -> tuple[Sample, ...]:
     """Return the samples of a job after an event.
 
+    What was received stays so until other files take its place, even while the job is made anew:
+    its files and items are still there.
+
     Parameters
     ----------
     samples : sequence of Sample
@@ -209,13 +224,15 @@ def after(samples: Sequence[Sample], event: model.Event, job: Job) -> tuple[Samp
             found = _fetched(samples, event)
         case model.Processed() | model.ProcessedPartly():
             found = _processed(samples, event.items)
+        case model.ProcessingFailed():
+            found = _given_up(samples, job)
         case model.Resumed():
             # Where the action failed the files are still there, and may yet be received.
             found = (_open(s) if s.path and _is(s, SampleState.MISSING) else s for s in samples)
-        case model.ProcessingFailed():
-            found = _given_up(samples, job)
+        case model.FilesLost():
+            found = (_anew(s) if s.path in event.paths or not event.paths else s for s in samples)
         case _ if isinstance(event, _TELLING):  # all that begins anew, if only the download
-            found = (replace(_open(sample), path=None) for sample in samples)
+            found = (s if _is(s, SampleState.RECEIVED) else _anew(s) for s in samples)
         case _ if job.status in _UNSUCCESSFUL:
             found = _given_up(samples, job)
     return tuple(found)
@@ -229,8 +246,12 @@ def _open(sample: Sample) -> Sample:
     return replace(sample, state=SampleState.OPEN, reason=None)
 
 
+def _anew(sample: Sample) -> Sample:
+    return replace(_open(sample), path=None)
+
+
 def _given_up(samples: Iterable[Sample], job: Job) -> Iterable[Sample]:
-    reason = job.message or f"its job is {job.status.value}"
+    reason = job.message or _ENDS.get(job.status) or f"its job is {job.status.value}"
     for sample in samples:
         if _is(sample, SampleState.OPEN):
             yield replace(sample, state=SampleState.MISSING, reason=reason)
@@ -241,36 +262,63 @@ def _given_up(samples: Iterable[Sample], job: Job) -> Iterable[Sample]:
 def _fetched(samples: Sequence[Sample], event: model.Fetched) -> Iterable[Sample]:
     """Note where files are, and which did not come; those that came wait for the action."""
     absent = {absence.feature: absence for absence in event.absent}
-    if event.features:
-        paths = {feature: file.path for feature, file in zip(event.features, event.files)}  # noqa: B905
-    elif len(event.files) == len(samples):
-        paths = {sample.feature: file.path for sample, file in zip(samples, event.files)}  # noqa: B905
-    else:
-        # One file for all, or files that are no sample's own: all of them came with the job.
-        only = event.files[0].path if event.files else None
-        paths = {sample.feature: only for sample in samples if only is not None}
+    features = event.features
+    if not features and not absent and len(event.files) == len(samples):
+        features = tuple(sample.feature for sample in samples)
+    paths = dict(zip(features, (file.path for file in event.files), strict=False))
+    # Files that are no sample's own, as one for all: each sample came if all of them did.
+    shared = event.files[0].path if event.files and not features else None
     for sample in samples:
-        if absence := absent.get(sample.feature):
+        if absence := absent.get(sample.feature) or absent.get(None):
             state = SampleState.REJECTED if absence.rejected else SampleState.MISSING
             yield replace(sample, state=state, reason=absence.reason, path=absence.path)
-        elif sample.feature in paths:
-            yield replace(_open(sample), path=paths[sample.feature])
+        elif path := paths.get(sample.feature, shared):
+            yield replace(_open(sample), path=path)
         else:
             yield replace(sample, state=SampleState.MISSING, reason=_NO_FILE, path=None)
 
 
-def _processed(samples: Sequence[Sample], items: Iterable[Mapping[str, Any]]) -> Iterable[Sample]:
-    """Take as received what the catalogue has; the rest of what came was left out."""
-    catalogued = {
-        str(asset.get("href")) for item in items for asset in item.get("assets", {}).values()
-    }
+def _processed(samples: Sequence[Sample], items: Sequence[Mapping[str, Any]]) -> Iterable[Sample]:
+    """Take as received what the catalogue has; the rest of what came was left out.
+
+    A sample is in the catalogue when an asset is its file, or an item still has the id that the
+    file's item had. An action that put other items in place of all of them has used all.
+    """
+    by_path = {path: path for item in items for path in _paths(item)}
+    by_id = {str(item.get("id")): next(iter(_paths(item)), None) for item in items}
+    places = {}
+    for sample in samples:
+        if sample.path is not None and _is(sample, SampleState.OPEN):
+            place = by_path.get(sample.path) or by_id.get(item_id(sample.path))
+            if place is not None:
+                places[sample.feature] = place
+    if items and not places:
+        places = {sample.feature: next(iter(by_path), None) for sample in samples}
     for sample in samples:
         if not _is(sample, SampleState.OPEN):
             yield sample
-        elif sample.path in catalogued:
-            yield replace(sample, state=SampleState.RECEIVED, reason=None)
+        elif sample.feature in places:
+            path = places[sample.feature] or sample.path
+            yield replace(sample, state=SampleState.RECEIVED, reason=None, path=path)
         else:
             yield replace(sample, state=SampleState.REJECTED, reason=_LEFT_OUT)
+
+
+def _paths(item: Mapping[str, Any]) -> list[str]:
+    """Return the files of an item; those with data come first."""
+    assets = [asset for asset in item.get("assets", {}).values() if asset.get("href")]
+    assets.sort(key=lambda asset: "data" not in (asset.get("roles") or ["data"]))
+    return [str(asset["href"]) for asset in assets]
+
+
+def initial(
+    job: Job, label: Any, values: Mapping[str, Any], sensor: str = ""
+) -> tuple[Sample, ...]:
+    """Return the samples of a row that comes in; those of a job that has failed are missing.
+
+    Such jobs are taken over from the tracker of another tool.
+    """
+    return tuple(recovered(expected_samples(job.row, label, values, sensor), job, ()))
 
 
 def recovered(
@@ -281,9 +329,11 @@ def recovered(
     Items are told by their property ``sample_id``; without it, by their order, if there are as many
     as samples.
     """
-    paths = {str(item["properties"].get("sample_id") or ""): _data_path(item) for item in items}
+    found = [next(iter(_paths(item)), None) for item in items]
+    names = [str(item["properties"].get("sample_id") or "") for item in items]
+    paths = dict(zip(names, found, strict=True))
     if len(items) == len(samples) and not any(sample.sample_id in paths for sample in samples):
-        paths = {s.sample_id: _data_path(item) for s, item in zip(samples, items, strict=True)}
+        paths = {sample.sample_id: path for sample, path in zip(samples, found, strict=True)}
     for sample in samples:
         if sample.sample_id in paths:
             state, path = SampleState.RECEIVED, paths[sample.sample_id]
@@ -296,15 +346,22 @@ def recovered(
             yield sample
 
 
-def _data_path(item: Mapping[str, Any]) -> str | None:
-    return next((str(asset.get("href")) for asset in item["assets"].values()), None)
-
-
 def commonest(samples: Iterable[Sample], most: int) -> list[tuple[str, int]]:
-    """Return the reasons for which most samples are missing or rejected, and how many each."""
-    wanting = Counter(
-        sample.reason or "no reason given"
-        for sample in samples
-        if sample.state in (SampleState.MISSING, SampleState.REJECTED)
-    )
-    return wanting.most_common(most)
+    """Return the reasons for which most samples are missing or rejected, and how many each.
+
+    Reasons that differ in numbers and job ids only are one; the first of them stands for all.
+    """
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for sample in samples:
+        if sample.state in (SampleState.MISSING, SampleState.REJECTED):
+            reason = sample.reason or "no reason given"
+            kind = _kind(reason)
+            counts[kind] += 1
+            first.setdefault(kind, reason)
+    return [(first[kind], count) for kind, count in counts.most_common(most)]
+
+
+@lru_cache(maxsize=1024)  # samples of a job have one reason, as a rule
+def _kind(reason: str) -> str:
+    return re.sub(r"[\w.:/-]*\d[\w.:/-]*", "#", reason)

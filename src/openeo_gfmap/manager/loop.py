@@ -108,7 +108,7 @@ class Loop:
     def prepare(self, claims: Claims, *, restart_failed: bool, resume_postproc: bool) -> None:
         """Turn the user's wishes for old jobs into events, and remember whose files are whose."""
         register, output_dir = self._register, self._worker.output_dir
-        lost = register.lost(output_dir) if self._options.refetch_lost else frozenset()
+        lost = register.lost(output_dir) if self._options.refetch_lost else {}
         events: list[tuple[int, life.Event]] = []
         for job in register.jobs:
             if restart_failed and job.status in FAILED:
@@ -121,7 +121,7 @@ class Loop:
                 reason = "cut off in an earlier run; run with resume_postproc=True to take it up"
                 events.append((job.row, life.ProcessingFailed(reason)))
             elif job.row in lost and job.status is JobStatus.FINISHED:
-                events.append((job.row, life.FilesLost()))
+                events.append((job.row, life.FilesLost(lost[job.row])))
             paths = [file.path for file in self._tracker.store.files(job.row)]
             for path in places(output_dir, paths):
                 claims.take(job.row, path)

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TypeVar
 
-from openeo_gfmap.manager.job_store import Item, Record
-from openeo_gfmap.manager.ledger import Sample, SampleState, expected_samples
+from openeo_gfmap.manager.job_store import SENSOR, Item, Record
+from openeo_gfmap.manager.ledger import Sample, SampleState, initial
 from openeo_gfmap.manager.lifecycle import Job, SavedFile
 
 __all__ = ["MemoryJobStore"]
@@ -28,7 +30,7 @@ class MemoryJobStore:
         self._files: dict[int, tuple[SavedFile, ...]] = {}
         self._items: dict[int, tuple[Item, ...]] = {}
         self._past: dict[int, tuple[Job, ...]] = {}
-        self._samples: dict[tuple[int, int], Sample] = {}
+        self._samples: dict[int, tuple[Sample, ...]] = {}
         self._notes: dict[str, str] = {}
         self._undo: list[Callable[[], object]] | None = None
 
@@ -85,12 +87,13 @@ class MemoryJobStore:
     def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> int:
         """Append rows with the samples they are to bring, return how many."""
         self._put(self._columns, "", list(columns))
+        sensor = self.noted(SENSOR) or ""
         added = 0
         for job, record in rows:
             added += 1
             self._put(self._jobs, job.row, job)
             self._put(self._records, job.row, record)
-            self.set_samples(expected_samples(job.row, record.label, record.values))
+            self.set_samples(initial(job, record.label, record.values, sensor))
         return added
 
     def save(self, job: Job) -> None:
@@ -107,17 +110,18 @@ class MemoryJobStore:
 
     def samples(self, row: int | None = None) -> Iterator[Sample]:
         """Iterate over the samples of a row, or of all rows, by row and feature."""
-        found = (self._samples[key] for key in sorted(self._samples))
-        return (sample for sample in found if row is None or sample.row == row)
+        rows = sorted(self._samples) if row is None else [row]
+        return (sample for each in rows for sample in self._samples.get(each, ()))
 
     def set_samples(self, samples: Iterable[Sample]) -> None:
         """Write what became of samples."""
-        for sample in samples:
-            self._put(self._samples, (sample.row, sample.feature), sample)
+        for row, new in groupby(samples, key=attrgetter("row")):
+            merged = {sample.feature: sample for sample in (*self._samples.get(row, ()), *new)}
+            self._put(self._samples, row, tuple(merged[feature] for feature in sorted(merged)))
 
     def states(self) -> dict[SampleState, int]:
         """Return how many samples are in each state that occurs."""
-        return dict(Counter(sample.state for sample in self._samples.values()))
+        return dict(Counter(sample.state for sample in self.samples()))
 
     def keep(self, job: Job) -> None:
         """Remember a failed job of a row that is about to get a new one."""

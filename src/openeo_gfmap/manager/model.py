@@ -254,7 +254,7 @@ class Absence:
     Attributes
     ----------
     feature
-        Its geometry index.
+        Its geometry index; None for each sample of the job, where files are no sample's own.
     reason
         Why.
     rejected
@@ -263,7 +263,7 @@ class Absence:
         Where a rejected file lies, relative to the output folder.
     """
 
-    feature: int
+    feature: int | None
     reason: str
     rejected: bool = False
     path: str | None = None
@@ -332,7 +332,9 @@ class FetchAgain:
 
 @dataclass(frozen=True, slots=True)
 class FilesLost:
-    """Files of a finished job are no longer there, and are wanted back."""
+    """Files of a finished job are no longer there, and are wanted back; `paths` says which."""
+
+    paths: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ class Provenance:
         title = job.title or description.get("title") or "job"
         # With the row: two back-ends may call their jobs the same.
         name = f"{safe_name(str(title), 140)}_{safe_name(str(job.id), 80)}_{job.row}.json"
-        path = self._folder / name
+        path = self._folder / name.replace(" ", "_")  # a link leads to it
         part = path.with_name(path.name + ".part")
         part.write_text(text, "utf-8")
         part.replace(path)

@@ -226,17 +226,17 @@ class Register:
         there = {str(job.backend) for job in open_ if job.status is not JobStatus.NOT_STARTED}
         return sorted(there.difference(self._backends))
 
-    def lost(self, output_dir: Path) -> frozenset[int]:
-        """Return the finished jobs of which a file is not as the catalogue says."""
-        rows = set()
+    def lost(self, output_dir: Path) -> dict[int, frozenset[str]]:
+        """Return by row the files of finished jobs that are not as the catalogue says."""
+        lost: defaultdict[int, set[str]] = defaultdict(set)
         for row, item in self._store.items():
             for asset in item["assets"].values():
                 href = str(asset["href"])
-                if row not in rows and "://" not in href:
+                if "://" not in href:
                     path, size = output_dir / href, asset.get("file:size")
                     if not path.is_file() or (size is not None and path.stat().st_size != size):
-                        rows.add(row)
-        return frozenset(rows)
+                        lost[row].add(href)
+        return {row: frozenset(paths) for row, paths in lost.items()}
 
 
 def open_book(store: JobStore, limit: float | None = None) -> CostBook:

@@ -14,7 +14,7 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from operator import attrgetter
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager.job_store import Item, Record
-from openeo_gfmap.manager.ledger import Sample, SampleState, expected_samples, recovered
+from openeo_gfmap.manager.job_store import SENSOR, Item, Record
+from openeo_gfmap.manager.ledger import Sample, SampleState, expected_samples, initial, recovered
 from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 
 __all__ = ["SqliteJobStore"]
@@ -239,6 +239,7 @@ class SqliteJobStore:
     def add(self, columns: Sequence[str], rows: Iterable[tuple[Job, Record]]) -> int:
         """Append rows with the samples they are to bring, return how many."""
         self.note("columns", json.dumps(list(columns)))
+        sensor = self.noted(SENSOR) or ""
         added = 0
         for job, record in rows:
             added += 1
@@ -247,7 +248,7 @@ class SqliteJobStore:
                 "INSERT INTO payload VALUES (?, ?, ?)",
                 (job.row, json.dumps(record.label), _packed(record.values)),
             )
-            self.set_samples(expected_samples(job.row, record.label, record.values))
+            self.set_samples(initial(job, record.label, record.values, sensor))
         self._log_due = not self._has_log
         return added
 
@@ -338,6 +339,11 @@ class SqliteJobStore:
 
     def close(self) -> None:
         """Release the store."""
+        if self._has_log:
+            # A store without a log can be read where nothing may be written, and leaves no files
+            # beside it. Whoever reads it just now keeps the log; so does a disk that is full.
+            with suppress(sqlite3.OperationalError):
+                self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
 
     def reopen(self) -> SqliteJobStore:

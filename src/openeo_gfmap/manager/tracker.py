@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
-from openeo_gfmap.manager.job_store import JobStore, Record
+from openeo_gfmap.manager.job_store import SENSOR, JobStore, Record
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.rows import (
@@ -51,6 +51,8 @@ class Tracker:
         The CSV; None keeps the jobs in memory only.
     df : pandas.DataFrame
         The user's table, merged with what the tracker has.
+    sensor : str, optional
+        That of the samples of new rows which do not name one.
 
     Raises
     ------
@@ -60,12 +62,13 @@ class Tracker:
         When the CSV is damaged, or of other jobs than the table's.
     """
 
-    def __init__(self, path: Path | None, df: pd.DataFrame):
+    def __init__(self, path: Path | None, df: pd.DataFrame, sensor: str | None = None):
         self.path = path
         self.store: JobStore = MemoryJobStore()
         self._view = View(path) if path is not None else None
         self._lock: TrackerLock | None = None
         if path is None:
+            self.store.note(SENSOR, sensor or "")
             self._merge(df)
             return
         if path.suffix in {".parquet", ".sqlite", ".json"}:
@@ -74,6 +77,7 @@ class Tracker:
         self._lock = TrackerLock(path.with_name(path.name + ".lock"))
         try:
             self.store = SqliteJobStore(path.with_name(path.name + ".sqlite"))
+            self.store.note(SENSOR, sensor or "")
             if path.exists() and not self.store.columns():
                 columns, rows = _read(path, df)
                 with self.store.transaction():
