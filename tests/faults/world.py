@@ -145,6 +145,7 @@ class World:
         self._check_rows(failed)
         self._check_ledger(failed, made)
         self._check_files(failed, missing)
+        self._check_samples(failed)
         self._check_log(failed, warnings)
         assert self.backend.most_active <= parallel
 
@@ -185,13 +186,21 @@ class World:
         found = {
             path.relative_to(self.out).as_posix(): path.read_bytes()
             for path in self.out.rglob("*")
-            if path.is_file() and path.relative_to(self.out).parts[0] not in ("stac", "failed_jobs")
+            if path.is_file() and path.relative_to(self.out).parts[0] not in _BESIDE
         }
         assert found.keys() == expected.keys()
         assert all(found[name] == body for name, body in expected.items())
         assert not [path for path in self.folder.rglob("*") if path.suffix == ".part"]
         linked = [asset for item in self.items() for asset in item["assets"].values()]
         assert {asset["href"].split("/out/")[-1].lstrip("./") for asset in linked} == set(expected)
+
+    def _check_samples(self, failed: Mapping[int, tuple[str, str]]) -> None:
+        """Each row is a sample; it came, or the account says why not."""
+        with closing(sqlite3.connect(f"{self.tracker}.sqlite")) as store:
+            found = store.execute("SELECT row, state, reason FROM samples ORDER BY row").fetchall()
+        expected = [(row, "missing" if row in failed else "received") for row in range(self.jobs)]
+        assert [(row, state) for row, state, _ in found] == expected
+        assert all((reason is not None) == (row in failed) for row, _, reason in found)
 
     def items(self) -> list[dict[str, Any]]:
         """Return the items of the collection; all of them, and each once."""
@@ -211,4 +220,5 @@ class World:
             assert sum(f"ow {row}:" in text for text in errors) <= 1, errors
 
 
+_BESIDE = frozenset({"stac", "failed_jobs", "provenance", "samples.parquet"})
 _MAY_HAVE_NO_JOB = frozenset({"start_failed", "skipped", "not_started"})

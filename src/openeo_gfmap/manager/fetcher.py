@@ -21,7 +21,9 @@ from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
 from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
-from openeo_gfmap.stac.items import cube_item, item_id, service_item
+from openeo_gfmap.manager.quarantine import Quarantine
+from openeo_gfmap.quality import Finding, QualityGates
+from openeo_gfmap.stac.items import CubeFile, cube_item, item_id, service_item
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,11 +40,11 @@ class Arrival:
     files
         Files in place, in the order of their geometry indices.
     missing
-        Which files cannot be had, and why; None when all are there.
+        Which files cannot be had, or were rejected, and why; None when all are there.
     features
-        Geometry index of each file; empty where the names of the files do not tell them.
+        Geometry index of each file; empty where the files are no feature's own.
     absent
-        Features without a file, and why.
+        Files that are not there, by feature, and why.
     sources
         What the back-end says that the files were made of: addresses.
     """
@@ -67,11 +69,25 @@ class _Arrived:
 
 @dataclass(frozen=True)
 class _Missing:
-    """A file that cannot be had."""
+    """A file that cannot be had, or one that was rejected and lies at a path."""
 
     key: str
     index: int
     reason: str
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A file that passed, where it goes, and its item."""
+
+    file: _Arrived
+    path: str
+    item: Mapping[str, Any]
+
+    @property
+    def saved(self) -> SavedFile:
+        return SavedFile(self.path, self.file.size, self.file.checksum, self.item)
 
 
 _staging_locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
@@ -115,6 +131,8 @@ class Fetcher:
         Time limit of a call of the user's callback; None waits for ever.
     features_without_file
         Whether it is all right that features of a job have no file.
+    gates
+        What each file must be; None lets all pass.
     """
 
     output_dir: Path
@@ -125,6 +143,7 @@ class Fetcher:
     wait: Callable[[float], object]
     seconds: float | None = None
     features_without_file: bool = True
+    gates: QualityGates | None = None
 
     def fetch(self, job: BatchJob, row: int, values: pd.Series[Any]) -> Arrival:
         """Bring the result files of a job in place.
@@ -155,7 +174,7 @@ class Fetcher:
             staging.mkdir(parents=True, exist_ok=True)
             try:
                 document = _results(job)
-                arrived, targets, items, missing = self._bring(job, document, row, values, staging)
+                placed, lacking = self._bring(job, document, row, values, staging)
             except ResultIncomplete:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
@@ -163,37 +182,46 @@ class Fetcher:
                 staging.rmdir()
             except OSError:  # something else is in there
                 shutil.rmtree(staging, ignore_errors=True)
-        files = tuple(
-            SavedFile(path, file.size, file.checksum, item)
-            for file, path, item in zip(arrived, targets, items, strict=True)
+        return self._arrival(job, values, placed, lacking, _sources(document))
+
+    def _arrival(
+        self,
+        job: BatchJob,
+        values: pd.Series[Any],
+        placed: list[_Placed],
+        lacking: list[_Missing],
+        sources: tuple[str, ...],
+    ) -> Arrival:
+        """Say what came, and what did not of each feature."""
+        keys = [*(each.file.key for each in placed), *(file.key for file in lacking)]
+        made = {*(each.file.index for each in placed), *(file.index for file in lacking)}
+        features = extracted_features(values.get("geometry"))
+        numbered = results.are_numbered(keys)
+        owned = (
+            features is not None
+            and (numbered or len(keys) == len(features))
+            and max(made, default=-1) < len(features)
         )
-        numbered = results.are_numbered([*(f.key for f in arrived), *(f.key for f in missing)])
-        without = self._without_file(values, arrived, missing) if numbered else None
+        without = _without_file(len(features), made) if features and numbered else None
         if without is not None and self.features_without_file:
             _log.info("Job %s: %s.", job.job_id, without)
             without = None
-        told = [_told(missing, len(files)), without]
+        told = [*_told(lacking, len(keys)), without]
         return Arrival(
-            files,
+            tuple(each.saved for each in placed),
             "; ".join(filter(None, told)) or None,
-            tuple(file.index for file in arrived) if numbered else (),
-            tuple(Absence(file.index, file.reason) for file in missing),
-            _sources(document),
+            tuple(each.file.index for each in placed) if owned else (),
+            tuple(
+                Absence(
+                    file.index if owned else None,
+                    file.reason,
+                    rejected=file.path is not None,
+                    path=file.path,
+                )
+                for file in sorted(lacking, key=lambda file: file.path is None)
+            ),
+            sources,
         )
-
-    @staticmethod
-    def _without_file(
-        values: pd.Series[Any], arrived: list[_Arrived], missing: list[_Missing]
-    ) -> str | None:
-        """Return for which features a job that makes one file a feature has made none."""
-        features = extracted_features(values.get("geometry"))
-        made = {file.index for file in arrived} | {file.index for file in missing}
-        if features is None or len(made) >= len(features):
-            return None
-        absent = [str(index) for index in range(len(features)) if index not in made]
-        shown = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
-        count = len(features) - len(made)
-        return f"{count} of {len(features)} features have no file: {shown}"
 
     def _bring(
         self,
@@ -202,24 +230,51 @@ class Fetcher:
         row: int,
         values: pd.Series[Any],
         staging: Path,
-    ) -> tuple[list[_Arrived], list[str], list[dict[str, Any]], list[_Missing]]:
-        """Return files, where they now are, their items, and why others are missing."""
-        arrived, missing = self._download_all(job, document, staging)
+    ) -> tuple[list[_Placed], list[_Missing]]:
+        """Return the files that are in place now, and why others are not."""
+        arrived, lacking = self._download_all(job, document, staging)
+        quarantine = Quarantine(self.output_dir, self.gates)
+        placed: list[_Placed] = []
+        rejected: list[tuple[_Arrived, str, tuple[Finding, ...]]] = []
         with self.files_lock:
-            targets = self._targets(arrived, row, values)
-            # Described before they are moved: a file that does not open gets no final name.
-            items = [
-                self._item(job.connection, document, file, path)
-                for file, path in zip(arrived, targets, strict=True)
-            ]
-        folders = {(self.output_dir / path).parent for path in targets}
+            # Described and inspected before they are moved: a file that does not open gets no
+            # final name.
+            for file, path in zip(arrived, self._targets(arrived, row, values), strict=True):
+                cube, findings = self._look_at(file, quarantine, values)
+                if findings:
+                    rejected.append((file, path, findings))
+                else:
+                    item = _item(job.connection, document, file, path, cube)
+                    placed.append(_Placed(file, path, item))
+        for file, path, findings in rejected:
+            facts = {"job_id": job.job_id, "row": row, "size": file.size, "sha256": file.checksum}
+            where = quarantine.put(file.path, path, findings, **facts)
+            reason = "; ".join(finding.message for finding in findings)
+            lacking.append(_Missing(file.key, file.index, reason, where))
+        folders = {(self.output_dir / each.path).parent for each in placed}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for file, path in zip(arrived, targets, strict=True):
-            results.move(file.path, self.output_dir / path)
+        for each in placed:
+            results.move(each.file.path, self.output_dir / each.path)
+            if self.gates is not None:
+                quarantine.clear(each.path)
         for folder in folders:
             results.sync(folder)  # once, not after each file: the slowest part of it
-        return arrived, targets, items, missing
+        return placed, lacking
+
+    def _look_at(
+        self, file: _Arrived, quarantine: Quarantine, values: pd.Series[Any]
+    ) -> tuple[CubeFile | None, tuple[Finding, ...]]:
+        """Return what a file says of itself, and what is wrong with it."""
+        try:
+            cube = netcdf.describe(file.path)
+        except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
+            reason = f"{file.key} does not open: {error}"
+            if self.gates is None:
+                raise ResultIncomplete(reason) from error
+            return None, (Finding("opens", reason),)
+        period = {"start": values.get("start_date"), "end": values.get("end_date")}
+        return cube, quarantine.inspect(file.path, cube, **period)
 
     def _download_all(
         self, job: BatchJob, document: Mapping[str, Any], staging: Path
@@ -251,7 +306,7 @@ class Fetcher:
                 continue
             arrived.append(_Arrived(key, index, path, size, checksum))
         if not arrived:
-            raise ResultIncomplete(str(_told(missing, 0)))
+            raise ResultIncomplete("; ".join(_told(missing, len(missing))))
         return arrived, missing
 
     def _download(self, job: BatchJob, asset: Mapping[str, Any], target: Path) -> tuple[int, str]:
@@ -299,27 +354,40 @@ class Fetcher:
         root = self.output_dir.resolve()
         return [target.relative_to(root).as_posix() for target in targets]
 
-    @staticmethod
-    def _item(
-        connection: Connection, document: Mapping[str, Any], file: _Arrived, path: str
-    ) -> dict[str, Any]:
-        """Describe a file from itself, or else from what the back-end says of it."""
-        try:
-            cube = netcdf.describe(file.path)
-        except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
-            raise ResultIncomplete(f"{file.key} does not open: {error}") from error
-        if cube is not None:
-            return cube_item(item_id(path), path, cube)
-        item = _item_of(connection, document, file.key)
-        return service_item(item_id(path), path, document["assets"][file.key], item, document)
+
+def _item(
+    connection: Connection,
+    document: Mapping[str, Any],
+    file: _Arrived,
+    path: str,
+    cube: CubeFile | None,
+) -> dict[str, Any]:
+    """Describe a file from itself, or else from what the back-end says of it."""
+    if cube is not None:
+        return cube_item(item_id(path), path, cube)
+    item = _item_of(connection, document, file.key)
+    return service_item(item_id(path), path, document["assets"][file.key], item, document)
 
 
-def _told(missing: list[_Missing], arrived: int) -> str | None:
-    """Return what to say of files that are missing: the first few, and how many."""
-    if not missing:
+def _without_file(features: int, made: set[int]) -> str | None:
+    """Return for which features a job that makes one file a feature has made none."""
+    if len(made) >= features:
         return None
-    shown = "; ".join(file.reason for file in missing[:3]) + ("; …" if len(missing) > 3 else "")
-    return f"{len(missing)} of {len(missing) + arrived} files are missing: {shown}"
+    absent = [str(index) for index in range(features) if index not in made]
+    shown = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+    return f"{features - len(made)} of {features} features have no file: {shown}"
+
+
+def _told(lacking: list[_Missing], files: int) -> Iterator[str]:
+    """Iterate over what to say of files that are not there: the first few, and how many."""
+    kinds = {
+        "are missing": [file.reason for file in lacking if file.path is None],
+        "are rejected": [f"{file.key} {file.reason}" for file in lacking if file.path is not None],
+    }
+    for what, reasons in kinds.items():
+        if reasons:
+            shown = "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "")
+            yield f"{len(reasons)} of {files} files {what}: {shown}"
 
 
 def _results(job: BatchJob) -> Mapping[str, Any]:

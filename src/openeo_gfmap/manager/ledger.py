@@ -286,14 +286,14 @@ def _processed(samples: Sequence[Sample], items: Sequence[Mapping[str, Any]]) ->
     """
     by_path = {path: path for item in items for path in _paths(item)}
     by_id = {str(item.get("id")): next(iter(_paths(item)), None) for item in items}
-    places = {}
+    places: dict[int, str] = {}
     for sample in samples:
         if sample.path is not None and _is(sample, SampleState.OPEN):
             place = by_path.get(sample.path) or by_id.get(item_id(sample.path))
             if place is not None:
                 places[sample.feature] = place
     if items and not places:
-        places = {sample.feature: next(iter(by_path), None) for sample in samples}
+        places = dict.fromkeys((s.feature for s in samples), next(iter(by_path), ""))
     for sample in samples:
         if not _is(sample, SampleState.OPEN):
             yield sample

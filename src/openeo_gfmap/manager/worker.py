@@ -111,6 +111,7 @@ class Worker:
             wait=wait,
             seconds=options.action_seconds,
             features_without_file=options.features_without_file,
+            gates=options.gates,
         )
         self._processor = PostProcessor(
             output_dir, post_job_action, files_lock, options.action_seconds
@@ -451,7 +452,9 @@ class Worker:
         if is_gone(error):
             message = f"the results are no longer there: {one_line(error)}"
             return life.Vanished(message, ErrorKind.VANISHED)
-        if not is_transient(error) and task.tries >= _FAULTY_TRIES:
+        # What fails for one job alone does not pass, whatever the back-end says of itself.
+        tries = _FAULTY_TRIES if is_fault(error) or not is_transient(error) else 2 * _FAULTY_TRIES
+        if task.tries >= tries:
             message = f"the results cannot be read: {one_line(error)}"
             return life.FetchFailed(message, ErrorKind.RESULTS)
         return self._unreachable(error, job.connection)
@@ -460,8 +463,10 @@ class Worker:
         if not self._processor.unchanged(task.files):
             return life.FilesChanged()
         try:
-            items = self._processor.run(task.files, task.row)
-            self._on_job_done(self._batch_job(task), task.row)
+            items: tuple[Mapping[str, Any], ...] = ()
+            if task.files:  # else none was good enough
+                items = self._processor.run(task.files, task.row)
+                self._on_job_done(self._batch_job(task), task.row)
         except RAISED as error:
             _log.debug("post-processing raised:\n%s", traceback.format_exc())
             message = f"post-processing raised {one_line(error)}"
