@@ -1,7 +1,8 @@
-"""Looking at what a run made."""
+"""Looking at what a run made: pictures of patches, and a page of the whole run."""
 
 from __future__ import annotations
 
-from .contact_sheet import contact_sheet
+from openeo_gfmap.report.contact_sheet import contact_sheet
+from openeo_gfmap.report.preview import contact_sheets, sample_page
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "contact_sheets", "sample_page"]

@@ -1,0 +1,234 @@
+"""A patch as pictures need it: dates, clouds, colours, NDVI, label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.utils.pictures import (
+    CLOUD_MASK,
+    FALSE_COLOUR,
+    HIDING,
+    SCENE_CLASSES,
+    bands_to_show,
+    stretched,
+    tinted,
+)
+
+# xarray is imported where it is used: it is heavy.
+if TYPE_CHECKING:
+    import pystac
+    import xarray as xr
+
+__all__ = ["LabelRaster", "OpenPatch", "open_patch"]
+
+Array = np.ndarray[Any, Any]
+
+_RED, _NEAR_INFRARED = "S2-L2A-B04", "S2-L2A-B08"
+_MISSING = 0.88  # brightness of nodata
+_LABELS = "auxiliary"  # key of the asset
+
+
+class LabelRaster:
+    """Labels on the grid of a patch.
+
+    Attributes
+    ----------
+    codes : array, dims (y, x)
+        0 is nothing.
+    meanings : mapping of int to str
+        As far as the file says.
+    """
+
+    def __init__(self, codes: Array, meanings: Mapping[int, str]):
+        self.codes = codes
+        self.meanings = dict(meanings)
+
+
+class OpenPatch:
+    """A patch whose file is open: bands are read when they are asked for.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        Variables of dims (t, y, x).
+    name : str
+        What to call it.
+    label : LabelRaster, optional
+        Of its item.
+
+    Raises
+    ------
+    InputError
+        When it has no band, or no dates.
+    """
+
+    def __init__(self, data: xr.Dataset, name: str, label: LabelRaster | None = None):
+        self._data = data
+        self.label = label
+        self.name = str(data.attrs.get("sample_id", name))
+        self.bands = [
+            str(key) for key, value in data.data_vars.items() if value.dims == ("t", "y", "x")
+        ]
+        if not self.bands or not data.sizes.get("t"):
+            raise InputError(
+                f"Item {name} has no band with dates to draw: expected dims (t, y, x), found "
+                f"{', '.join(f'{key} {value.dims}' for key, value in data.data_vars.items())}."
+            )
+        self._shown = bands_to_show(self.bands)
+
+    @cached_property
+    def dates(self) -> Array:
+        """Dates, datetime64, dims (t,)."""
+        return np.asarray(self._data.t.values)
+
+    def day(self, index: int) -> str:
+        """Return a date in words."""
+        return str(self._data.t.dt.strftime("%d %b %Y").values[index])
+
+    @cached_property
+    def _hidden(self) -> Array | None:
+        if SCENE_CLASSES not in self.bands:
+            return None
+        classes = self._data[SCENE_CLASSES]
+        return np.asarray((classes.isin((*HIDING, 65535)) | classes.isnull()).values)
+
+    @cached_property
+    def cloud_mask(self) -> Array | None:
+        """The dilated mask of the file, else classes that hide the ground; dims (t, y, x)."""
+        if CLOUD_MASK in self.bands:
+            return np.asarray(self._data[CLOUD_MASK].values == 1)
+        return self._hidden
+
+    @cached_property
+    def hidden_share(self) -> Array:
+        """Share of pixels that cannot be seen, dims (t,)."""
+        if self._hidden is not None:
+            return np.asarray(self._hidden.mean(axis=(1, 2)))
+        band = self._data[self._shown[0]].values
+        missing = band == 65535 if band.dtype.kind in "iu" else np.isnan(band)
+        return np.asarray(missing.mean(axis=(1, 2)))
+
+    def clearest(self, most: int) -> list[int]:
+        """Return the clearest date of each part of the series, in order."""
+        parts = np.array_split(np.arange(len(self.dates)), min(most, len(self.dates)))
+        return [int(part[self.hidden_share[part].argmin()]) for part in parts]
+
+    @property
+    def has_false_colour(self) -> bool:
+        """Whether there are the bands for it."""
+        return set(FALSE_COLOUR) <= set(self.bands)
+
+    def colour(self, index: int, bands: Sequence[str] | None = None) -> Array:
+        """Return a date in colour, or in grey where there are no bands for it; dims (y, x, RGB).
+
+        0 to 1; missing pixels are light grey.
+        """
+        layers = [
+            stretched(self._data[band].isel(t=index).values, band) for band in bands or self._shown
+        ]
+        picture = np.stack(layers if len(layers) == 3 else layers[:1] * 3, axis=-1)
+        return np.where(np.isnan(picture), _MISSING, picture)
+
+    def masked(self, index: int) -> Array | None:
+        """Return a date in colour with its clouds tinted; None without information on clouds."""
+        if self.cloud_mask is None:
+            return None
+        return tinted(self.colour(index), self.cloud_mask[index])
+
+    @cached_property
+    def half_cloudy(self) -> int:
+        """The date whose mask shows most: about half of it is cloud."""
+        if self.cloud_mask is None:
+            return 0
+        return int(abs(self.cloud_mask.mean(axis=(1, 2)) - 0.5).argmin())
+
+    def ndvi(self) -> tuple[Array, Array, Array] | None:
+        """Return NDVI of the pixels that are seen: its 10th, 50th and 90th percentile, dims (t,).
+
+        (near infrared - red) / (near infrared + red), of the labelled field where there is one.
+        NaN on dates without a pixel. None without the bands for it.
+        """
+        if not {_RED, _NEAR_INFRARED} <= set(self.bands):
+            return None
+        near, red = (self._floats(band) for band in (_NEAR_INFRARED, _RED))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ndvi = (near - red) / (near + red)
+        if self._hidden is not None:
+            ndvi[self._hidden] = np.nan
+        if (field := self._field()) is not None:
+            ndvi[:, ~field] = np.nan
+        flat = ndvi.reshape(len(ndvi), -1)
+        found = np.full((3, len(flat)), np.nan)
+        seen = ~np.isnan(flat).all(axis=1)
+        if seen.any():
+            found[:, seen] = np.nanpercentile(flat[seen], [10, 50, 90], axis=1)
+        return found[0], found[1], found[2]
+
+    def _field(self) -> Array | None:
+        """Return where the label of the centre is; None where there is none."""
+        if self.label is None:
+            return None
+        rows, columns = self.label.codes.shape
+        code = self.label.codes[rows // 2, columns // 2]
+        return self.label.codes == code if code else None
+
+    def _floats(self, band: str) -> Array:
+        values = self._data[band].values
+        floats = values.astype(np.float32)
+        if values.dtype == np.uint16:
+            floats[values == 65535] = np.nan
+        return floats
+
+
+@contextmanager
+def open_patch(item: pystac.Item) -> Iterator[OpenPatch]:
+    """Open the first asset of an item, which is its patch.
+
+    Raises
+    ------
+    InputError
+        When it cannot be drawn.
+    """
+    import xarray as xr  # noqa: PLC0415
+
+    asset = next((asset for key, asset in item.assets.items() if key != _LABELS), None)
+    if asset is None:
+        raise InputError(f"Item {item.id} has no asset to draw.")
+    try:
+        data = xr.open_dataset(_local(asset), engine="h5netcdf")
+    except (OSError, ValueError) as error:
+        raise InputError(f"Item {item.id}: {asset.href} cannot be opened: {error}") from error
+    with data:
+        yield OpenPatch(data, item.id, _label(item))
+
+
+def _label(item: pystac.Item) -> LabelRaster | None:
+    import xarray as xr  # noqa: PLC0415
+
+    asset = item.assets.get(_LABELS)
+    if asset is None:
+        return None
+    with xr.open_dataset(_local(asset), engine="h5netcdf", mask_and_scale=False) as labels:
+        rasters = [v for v in labels.data_vars.values() if v.dims == ("y", "x")]
+        if not rasters:
+            return None
+        raster = rasters[0]
+        values = np.atleast_1d(raster.attrs.get("flag_values", ()))
+        words = str(raster.attrs.get("flag_meanings", "")).split()
+        meanings = {
+            int(value): word.replace("_", " ") for value, word in zip(values, words, strict=False)
+        }
+        return LabelRaster(np.asarray(raster.values), meanings)
+
+
+def _local(asset: pystac.Asset) -> Path:
+    href = asset.get_absolute_href() or asset.href
+    return Path(unquote(urlparse(href).path) if href.startswith("file:") else href)
