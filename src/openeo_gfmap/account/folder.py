@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager import tracker_lock
+from openeo_gfmap.manager import run_notes, tracker_lock
 from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.job_store import Item, Record
 from openeo_gfmap.manager.ledger import Sample, Sums
@@ -103,7 +102,7 @@ class RunFolder:
         ``runs`` has one entry for each time that it was run, the last one without ``ended`` while
         it goes on or when it was killed.
         """
-        return dict(json.loads(self._store.noted("run") or "{}"))
+        return run_notes.noted(self._store)
 
     def holder(self) -> str | None:
         """Return which process runs the jobs now; None for none."""

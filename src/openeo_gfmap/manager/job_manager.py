@@ -12,7 +12,7 @@ Only the loop's own thread touches jobs and the store.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager import _log, results
+from openeo_gfmap.manager import _log, results, samples_table
 from openeo_gfmap.manager.answers import is_transient, one_line
 from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
@@ -33,6 +33,7 @@ from openeo_gfmap.manager.connections import Connections, Provider
 from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.display import Display, LogDisplay, make_display
 from openeo_gfmap.manager.job_store import JobStore
+from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.loop import Loop
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.places import ParallelJobs, check_parallel_jobs
@@ -79,7 +80,10 @@ class GFMAPJobManager:
     post_job_params : mapping, optional
         Third argument of `post_job_action`.
     options : ManagerOptions, optional
-        Retry policy, limits of costs and time, numbers of attempts and threads.
+        Retry policy, limits of costs and time, numbers of attempts and threads, quality gates.
+    about : mapping, optional
+        What else the notes of the run, and reports on it, should say of what was asked for, such as
+        the settings of a recipe.
     """
 
     def __init__(  # noqa: PLR0917 - the order is part of the public signature
@@ -98,6 +102,7 @@ class GFMAPJobManager:
         post_job_params: Mapping[str, Any] | None = None,
         *,
         options: ManagerOptions | None = None,
+        about: Mapping[str, Any] | None = None,
     ):
         if n_threads < 1:
             raise InputError(f"n_threads is {n_threads}; it must be 1 or more.")
@@ -117,6 +122,7 @@ class GFMAPJobManager:
         self._restart_failed = restart_failed
         self._stac_enabled = stac_enabled
         self._options = options or ManagerOptions()
+        self._about = dict(about or {})
         self._constellation: str | None = None
         self._stac_dir: Path | None = None
         self._item_assets: dict[str, pystac.ItemAssetDefinition] = {}
@@ -331,10 +337,11 @@ class GFMAPJobManager:
             )
             for name, reason in away.items():
                 loop.away(name, reason)
+            settings = self._settings(away)
         except BaseException:
             open_tracker.close()
             raise
-        self._last = Session(open_tracker, loop, self._output_dir, hurry, self._finish)
+        self._last = Session(open_tracker, loop, self._output_dir, hurry, settings, self._finish)
         return self._last
 
     def _connect_all(self) -> dict[str, str]:
@@ -372,6 +379,18 @@ class GFMAPJobManager:
         """
         return self._last_run("costs").loop.progress.costs
 
+    def sums(self) -> Sums:
+        """Return how many samples are expected, received, missing, rejected, and open.
+
+        Also while jobs run. ``sums().complete`` tells whether all were received.
+
+        Raises
+        ------
+        InputError
+            When no jobs were run yet.
+        """
+        return self._last_run("sums").loop.progress.samples
+
     def _last_run(self, caller: str) -> Session:
         if self._last is None:
             raise InputError(f"there is nothing to show yet; call run_jobs before {caller}.")
@@ -400,8 +419,32 @@ class GFMAPJobManager:
             store.close()
 
     def _finish(self, store: JobStore) -> None:
+        """Write what tells of the run as a whole."""
+        path = self._output_dir / samples_table.NAME
+        samples_table.write_samples(path, store)
         if self._stac_enabled:
             self._write_stac(self._stac_dir, store)
+        samples_table.tell(path, store)
+
+    def _settings(self, away: Container[str]) -> dict[str, Any]:
+        """Return what was asked for, as the notes of the run and its reports say it."""
+        gates = self._options.gates
+        backends = {
+            name: {
+                "url": None if name in away else self._connections.get(name).root_url,
+                "parallel_jobs": number if isinstance(number, int) else "by time",
+            }
+            for name, number in self._backends.items()
+        }
+        return {
+            **self._about,
+            "collection": self._collection_id or self._output_dir.name,
+            "description": self._collection_description,
+            "constellation": self._constellation,
+            "backends": backends,
+            "gates": None if gates is None else gates.to_dict(),
+            "max_costs": self._options.max_costs,
+        }
 
     def _write_stac(self, folder: Path | None, store: JobStore) -> Path:
         # One item at a time: those of a large run do not fit in memory.

@@ -22,7 +22,7 @@ from openeo_gfmap.manager.job_store import Record
 from openeo_gfmap.manager.model import Job, SavedFile
 from openeo_gfmap.manager.results import safe_name
 
-__all__ = ["FOLDER", "Provenance", "linked", "without_secrets"]
+__all__ = ["FOLDER", "Provenance", "linked", "software", "without_secrets"]
 
 FOLDER: Final = "provenance"
 
@@ -115,7 +115,7 @@ class Provenance:
                 "label": record.label,
                 "values": {name: _cell(value) for name, value in record.values.items()},
             },
-            "software": _software(),
+            "software": software(),
             "derived_from": list(sources),
         }
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
@@ -156,7 +156,8 @@ def _cell(value: Any) -> Any:
 
 
 @cache
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """Return the versions of what makes the files."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         versions[name] = metadata.version(name)

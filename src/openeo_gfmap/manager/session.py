@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from openeo_gfmap.manager import run_notes
 from openeo_gfmap.manager.job_store import JobStore
 from openeo_gfmap.manager.loop import Loop
 from openeo_gfmap.manager.tracker import Tracker
@@ -30,6 +32,8 @@ class Session:
         Folder for all results.
     hurry
         Set when the run ends: what waits in a thread gives up.
+    settings
+        What is noted of the run.
     finish
         Called with the store once the loop is through.
     """
@@ -38,6 +42,7 @@ class Session:
     loop: Loop
     output_dir: Path
     hurry: threading.Event
+    settings: Mapping[str, Any]
     finish: Callable[[JobStore], object]
 
     def run(self, *, interruptible: bool = False) -> dict[str, int]:
@@ -49,6 +54,7 @@ class Session:
             Let the first Ctrl-C stop the run gently.
         """
         with self.tracker:
+            run_notes.begin(self.tracker.store, self.settings)
             try:
                 with _interrupts(self.loop) if interruptible else nullcontext():
                     counts = self.loop.run()
@@ -57,6 +63,7 @@ class Session:
                 with suppress(OSError):  # not empty, or never made
                     (self.output_dir / ".downloads").rmdir()
             self.finish(self.tracker.store)
+            run_notes.end(self.tracker.store)
         return counts
 
 
