@@ -9,49 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 from openeo_gfmap.manager.job_store import Record
 from openeo_gfmap.manager.model import Job, SavedFile
 from openeo_gfmap.manager.results import safe_name
+from openeo_gfmap.manager.run_notes import software
+from openeo_gfmap.manager.secrets import may_hold_secrets, without_secrets
 
-__all__ = ["FOLDER", "Provenance", "linked", "software", "without_secrets"]
+__all__ = ["FOLDER", "Provenance", "linked"]
 
 FOLDER: Final = "provenance"
 
 #: Media type of an openEO process.
 PROCESS: Final = "application/vnd.openeo+json;type=process"
-_LIBRARIES: Final = ("openeo-gfmap", "openeo", "numpy", "pandas", "pystac", "xarray", "h5netcdf")
 _LARGE: Final = 1 << 14  # characters of a cell that is not written out, as that of a lone geometry
 _MOST_SOURCES: Final = 20  # links of an item; of more, one leads to their list
-_TAKEN_OUT: Final = "[taken out]"
-
-_SECRET_NAME: Final = re.compile(
-    r"(?:^|[_-])(?:token|password|passwd|secret|authorization|credentials?|api_?key|access_?key"
-    r"|client_?secret)$",
-    re.IGNORECASE,
-)
-_SECRET_PARAMETER: Final = re.compile(
-    r"[?&;](?:x-amz-|x-goog-|amz-)?(?:signature|sig|credential|security-token|token|access_token"
-    r"|awsaccesskeyid|googleaccessid|key-pair-id|policy|api_?key|password|secret)=",
-    re.IGNORECASE,
-)
-_ADDRESS: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>[^\s\"'<>\\]+)", re.I)
-_BEARER: Final = re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
-_JWT: Final = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*")
-#: Tells most documents, which hold no secret, at a glance.
-_SUSPICIOUS: Final = re.compile(
-    r"token|passw|secret|authoriz|credential|key\"?[=:]|[?&;](?:x-|amz-)?\w*sig|policy=|accessid"
-    r"|bearer|basic |eyJ|://[^/\s\"]*@",
-    re.IGNORECASE,
-)
 
 
 class Provenance:
@@ -119,7 +95,7 @@ class Provenance:
             "derived_from": list(sources),
         }
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        if _SUSPICIOUS.search(text):
+        if may_hold_secrets(text):
             taken: list[str] = []
             document = without_secrets(document, taken)
             if taken:
@@ -153,74 +129,6 @@ def _cell(value: Any) -> Any:
         return value
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {"characters": len(text), "sha256": digest, "where": "the tracker's store has it whole"}
-
-
-@cache
-def software() -> dict[str, str]:
-    """Return the versions of what makes the files."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        versions[name] = metadata.version(name)
-    return versions
-
-
-# ------------------------------------------------------------------------------------------ secrets
-
-
-def without_secrets(value: Any, taken: list[str], where: str = "") -> Any:
-    """Return a document without tokens, passwords and signatures.
-
-    Parameters
-    ----------
-    value
-        JSON types.
-    taken : list of str
-        Gets the place of each that was taken out, such as ``process_graph/load1/arguments/url``.
-    where : str
-        Place of `value` itself.
-    """
-    if isinstance(value, str):
-        clean = _clean(value)
-        if clean != value:
-            taken.append(where)
-        return clean
-    if isinstance(value, Mapping):
-        found = {}
-        for name, part in value.items():
-            place = f"{where}/{name}" if where else str(name)
-            if isinstance(part, str) and part and _SECRET_NAME.search(str(name)):
-                taken.append(place)
-                found[name] = _TAKEN_OUT
-            else:
-                found[name] = without_secrets(part, taken, place)
-        return found
-    if isinstance(value, list | tuple):
-        return [
-            part
-            if part is None or isinstance(part, bool | int | float)
-            else without_secrets(part, taken, f"{where}/{position}")
-            for position, part in enumerate(value)
-        ]
-    return value
-
-
-def _clean(text: str) -> str:
-    if not _SUSPICIOUS.search(text):
-        return text
-    text = _ADDRESS.sub(_clean_address, text)
-    text = _BEARER.sub(rf"\1 {_TAKEN_OUT}", text)
-    return _JWT.sub(_TAKEN_OUT, text)
-
-
-def _clean_address(match: re.Match[str]) -> str:
-    """Return an address without user and password, and without a query that signs it."""
-    rest = match["rest"]
-    authority, slash, path = rest.partition("/")
-    authority = authority.rpartition("@")[2]
-    rest = f"{authority}{slash}{path}"
-    if _SECRET_PARAMETER.search(rest):
-        rest = re.split("[?;]", rest, maxsplit=1)[0]
-    return match["scheme"] + rest
 
 
 # -------------------------------------------------------------------------------------------- links

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
 from typing import Any, Final
 
 from openeo_gfmap.manager.job_store import JobStore
-from openeo_gfmap.manager.provenance import software, without_secrets
+from openeo_gfmap.manager.secrets import without_secrets
 
-__all__ = ["begin", "end", "noted"]
+__all__ = ["begin", "end", "noted", "software"]
 
 _KEY: Final = "run"
+_LIBRARIES: Final = ("openeo-gfmap", "openeo", "numpy", "pandas", "pystac", "xarray", "h5netcdf")
 
 
 def begin(store: JobStore, settings: Mapping[str, Any]) -> None:
@@ -43,6 +47,15 @@ def end(store: JobStore) -> None:
 def noted(store: JobStore) -> dict[str, Any]:
     """Return what was noted: the settings, and ``runs``, one entry for each time it was begun."""
     return dict(json.loads(store.noted(_KEY) or "{}"))
+
+
+@cache
+def software() -> dict[str, str]:
+    """Return the versions of what makes the files."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        versions[name] = metadata.version(name)
+    return versions
 
 
 def _write(store: JobStore, document: Mapping[str, Any]) -> None:
