@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from dataclasses import replace
 
 import openeo
 import pandas as pd
@@ -33,7 +34,7 @@ from faults.proxy import (
     What,
     everywhere,
 )
-from faults.world import World
+from faults.world import QUICK, World
 from support.manager_run import GRAPH, start_job
 
 ALL = r"(GET|POST) /(jobs|files).*"
@@ -297,3 +298,18 @@ def test_the_graph_says_whose_job_it_is(world: World) -> None:
     world.connect().create_job(graph, title="job 0")
     world.connect().create_job(graph, title="another")
     assert set(world.backend.graphs().values()) == {2}
+
+
+@pytest.mark.parametrize("answer", [INTERNAL, UNAVAILABLE], ids=lambda a: a.status)
+def test_results_that_one_job_alone_never_gives_are_an_error_of_it(
+    world: World, answer: Answer
+) -> None:
+    world.fail(Fault("GET /jobs/j-0001/results", answer, None))
+    options = replace(QUICK, longest_wait=0.1)
+    counts = world.run(poll_sleep=0.01, options=options)
+    assert counts == {"error": 1, "finished": world.jobs - 1}
+    (row,) = world.rows().index[world.rows().status == "error"]
+    world.check({int(row): ("error", "the results cannot be read")})
+    world.fail()
+    assert world.run(restart_failed=True) == {"finished": world.jobs}
+    world.check(warnings=4)

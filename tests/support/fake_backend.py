@@ -104,6 +104,8 @@ class FakeBackend:
         While true, every request is answered with 503.
     public_url
         Address that answers name, when there is something before the server.
+    signature
+        What addresses of files end in.
     guarded
         Requests need a token that was given out and not taken back.
     tokens_given
@@ -125,6 +127,7 @@ class FakeBackend:
         self.page = 2  # small, so that every list is paged
         self.url = ""
         self.public_url = ""
+        self.signature = ""
         self.guarded = False
         self.tokens_given = 0
         self.resumed = 0
@@ -163,7 +166,7 @@ class FakeBackend:
     def new_token(self) -> str:
         with self.lock:
             self.tokens_given += 1
-            token = f"token-{self.tokens_given}"
+            token = f"s3cr3t-token-{self.tokens_given}"
             self._tokens.add(token)
         return token
 
@@ -265,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json({"issuer": state.base, "token_endpoint": f"{state.base}/token"})
             case ("POST", "token"):
                 answer = {"token_type": "Bearer", "access_token": state.new_token()}
-                self._json({**answer, "refresh_token": "refresh"})
+                self._json({**answer, "refresh_token": "s3cr3t-refresh"})
             case ("GET", "jobs"):
                 self._list()
             case ("POST", "jobs"):
@@ -360,7 +363,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, body in job.script.assets.items():
             key = job.script.key_of.get(name, name)
             assets[key] = {
-                "href": f"{self.state.base}/files/{job.id}/{quote(name, safe='')}",
+                "href": f"{self.state.base}/files/{job.id}/{quote(name, safe='')}"
+                f"{self.state.signature}",
                 "type": "application/x-netcdf",
                 "roles": ["data"],
                 "title": name,

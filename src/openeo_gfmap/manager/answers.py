@@ -98,9 +98,16 @@ def is_gone(error: BaseException) -> bool:
     return getattr(error, "http_status_code", None) in (404, 410)
 
 
+#: What follows the path of an address: in signed ones, what lets anybody have the file.
+_QUERY = re.compile(r"(?<=[\w/.-])\?[\w%.~-]+=[^\s'\"<>)]*")
+
+
 def one_line(error: BaseException) -> str:
-    """Return an error as a short line; some hold a whole HTML page."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    """Return an error as a short line, without what nobody should read in a tracker or a log.
+
+    Some errors hold a whole HTML page, others a signed address.
+    """
+    return _QUERY.sub("?…", " ".join(f"{type(error).__name__}: {error}".split()))[:500]
 
 
 def without_mark(description: str | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
+from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.places import ParallelJobs
 from openeo_gfmap.manager.pool import Pool
@@ -199,7 +200,7 @@ def _key(errand: Errand) -> tuple[Lane, str | None]:
 
 def _unexpected(errand: Errand, error: BaseException) -> Outcome:
     """Return what a failure means that nobody foresaw."""
-    what = f"failed unexpectedly: {type(error).__name__}: {error}"
+    what = f"failed unexpectedly: {one_line(error)}"
     if len(errand.tasks) != 1:
         return Outcome(errand, failure=life.Unreachable(f"a look at {errand.backend} {what}"))
     (task,) = errand.tasks
