@@ -68,7 +68,8 @@ def live(order: dict[str, Any]) -> None:
     try:
         if order.get("place") not in (None, "seconds"):
             arm(order["place"], order["n"])
-        run(Path(order["folder"]), order["url"], order["jobs"], order["rewrite"])
+        how = {name: order[name] for name in ("rewrite", "gated")}
+        run(Path(order["folder"]), order["url"], order["jobs"], **how)
         status = 0
     except BaseException:
         traceback.print_exc()

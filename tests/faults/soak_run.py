@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import openeo
@@ -13,10 +14,12 @@ import xarray  # noqa: F401 - imported before the forks, as are those that the m
 from openeo_gfmap.manager import netcdf
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
 from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.quality import QualityGates
 from support.manager_run import label, output_path, start_job, table
 
 assert netcdf.describe
 OPTIONS = ManagerOptions(settle=0.1, longest_wait=0.2)
+GATES = QualityGates(crs="EPSG:32631")
 
 
 def beside(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
@@ -29,7 +32,7 @@ def beside(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
     return items
 
 
-def run(folder: Path, url: str, jobs: int, rewrite: bool) -> None:
+def run(folder: Path, url: str, jobs: int, *, rewrite: bool, gated: bool) -> None:
     manager = GFMAPJobManager(
         folder / "out",
         output_path,
@@ -37,7 +40,7 @@ def run(folder: Path, url: str, jobs: int, rewrite: bool) -> None:
         post_job_action=label if rewrite else beside,
         poll_sleep=0.01,
         n_threads=2,
-        options=OPTIONS,
+        options=replace(OPTIONS, gates=GATES) if gated else OPTIONS,
     )
     connection = openeo.connect(url)
     connection.authenticate_basic("user", "secret")

@@ -101,8 +101,8 @@ def tell(path: Path, store: JobStore) -> None:
     sums = Sums.of(store.states())
     still = f", {sums.open:,} not decided yet" if sums.open else ""
     if not sums.lacking:
-        _log.info("%s%s; all are in %s.", sums, still, path)
+        _log.info("%s%s; see %s.", sums, still, path)
         return
-    _log.warning("%s%s; all are in %s. Why most are not there:", sums, still, path)
+    _log.warning("%s%s; the reason of each is in %s. Most often:", sums, still, path)
     for reason, count in commonest(store.samples(), _REASONS):
         _log.warning("  %s of them: %s", f"{count:,}", reason)
