@@ -283,8 +283,13 @@ def _part(settings: Settings, part: str, given: Mapping[str, Any]) -> Any:
 
     name = f"recipe.{part}"
     found = settings.section(name)
-    if not found and part in given and given[part].value is False and part != "period":
-        return None
+    if not found and part in given:
+        if str(given[part].value).lower() in ("false", "none", "no") and part != "period":
+            return None
+        raise InputError(
+            f"{given[part].where}: [recipe] {part} is {given[part].value!r}; expected a section "
+            f"[{name}]" + ("." if part == "period" else ", or false for none.")
+        )
     if not found:
         return _NOT_SAID
     kinds = {"labels": Labels, "cloud_mask": SclDilation}

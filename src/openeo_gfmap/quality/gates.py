@@ -134,7 +134,9 @@ class QualityGates:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return ["none" if each is None else _plain(each) for each in value]
+    return value
 
 
 def _number(value: Any) -> bool:

@@ -267,7 +267,7 @@ class Pace:
         if not received:
             return cls()
         spans = [
-            datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["started"])
+            datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["began"])
             for each in run.asked().get("runs", ())
             if each.get("ended")
         ]

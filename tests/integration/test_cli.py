@@ -1,0 +1,221 @@
+"""The command as its users run it: real processes, the real embedded back-end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from openeo_gfmap.account import RunFolder
+from openeo_gfmap.cli import app
+from support.service import ServerProcess
+
+GFMAP = str(Path(sys.executable).with_name("gfmap"))
+FIELDS = Path(__file__).parents[2] / "examples" / "data" / "demo_fields.gpkg"
+SMALL = [
+    "--set", "recipe.size=16", "--set", "recipe.period.before=5", "--set", "recipe.period.after=5",
+    "--set", "recipe.distance_to_cloud=false", "--set", "backend.poll_sleep=0.2",
+]  # fmt: skip
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    server = ServerProcess(tmp_path_factory.mktemp("home")).start()
+    yield server.home
+    server.stop()
+
+
+class Shell:
+    """Runs the command in a folder, as somebody with a server of their own."""
+
+    def __init__(self, folder: Path, home: Path):
+        self.folder = folder
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if "GFMAP" not in k},
+            "OPENEO_GFMAP_HOME": str(home),
+            "COLUMNS": "80",
+        }
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [GFMAP, *words], cwd=self.folder, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *words: str, status: int = 0) -> str:
+        with self.start(*words) as process:
+            output, errors = process.communicate(timeout=240)
+        assert process.returncode == status, output + errors
+        self.errors = errors
+        return output
+
+    def json(self, *words: str, status: int = 0) -> Any:
+        return json.loads(self.run(*words, "--json", status=status))
+
+
+@pytest.fixture
+def shell(tmp_path: Path, home: Path) -> Shell:
+    fields = gpd.read_file(FIELDS)
+    fields[fields.sample_id.str.startswith("flanders")].to_file(tmp_path / "fields.gpkg")
+    return Shell(tmp_path, home)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example_and_the_common_options(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    assert f"Example: gfmap {command}" in result.output
+    for option in ("--json", "--quiet", "--verbose"):
+        assert option in result.output
+
+
+def test_help_loads_no_client_and_no_data_library() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from openeo_gfmap.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; print(*sys.modules)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"openeo", "geopandas", "pandas", "numpy", "pystac", "h5py", "matplotlib", "requests"}
+    assert not heavy & set(loaded)
+
+
+def test_from_a_file_of_fields_to_a_verified_folder(shell: Shell) -> None:
+    said = shell.run("init", "fields.gpkg")
+    assert "column croptype_label" in said
+    assert "is there already" in _error(shell, "init", "fields.gpkg")
+    planned = shell.json("plan", *SMALL)
+    assert planned["samples"] == 4
+    assert planned["there"] is None
+    result = shell.json("run", *SMALL)
+    assert (result["expected"], result["received"], result["missing"]) == (4, 4, 0)
+    # The same again does nothing; with a history, time is known. The folder says what it needs.
+    before = (shell.folder / "patches" / "job_tracker.csv").read_text()
+    assert "4 of 4 samples received" in shell.run("run", *SMALL)
+    assert (shell.folder / "patches" / "job_tracker.csv").read_text() == before
+    planned = shell.json("plan", *SMALL)
+    assert planned["there"] == 4 and planned["seconds"] > 0
+    status = shell.json("status")
+    assert status["jobs"] == {"finished": 1} and status["running"] is None
+    assert "4 of 4" in shell.run("logs", "0")
+    assert shell.json("verify")["good"] == 8
+    images = shell.json("preview", "--pages", "1")["images"]
+    assert (shell.folder / images[0]).stat().st_size > 10_000
+    (page,) = shell.json("preview", "--sample", "flanders_013")["images"]
+    assert Path(page).name == "sample_flanders_013.png"
+    # What is lost is found, and fetched again.
+    patch = next((shell.folder / "patches").rglob("*flanders_013*16.nc"))
+    patch.unlink()
+    found = shell.json("verify", status=1)
+    assert [Path(path).name for path in found["lost"]] == [patch.name]
+    shell.run("retry", "patches", "--refetch")
+    assert shell.json("verify")["ok"]
+
+
+def _error(shell: Shell, *words: str, status: int = 2) -> str:
+    shell.run(*words, status=status)
+    assert "Traceback" not in shell.errors
+    return shell.errors
+
+
+def test_wrong_input_ends_with_2_and_one_line(shell: Shell) -> None:
+    assert "there is no gfmap.toml here" in _error(shell, "run")
+    assert "name the output folder" in _error(shell, "status")
+    assert "holds no tracker" in _error(shell, "status", ".")
+    assert "cannot be read as vector data" in _error(shell, "plan", "--samples", "none.gpkg")
+    assert "has to read the windows" in _error(
+        shell, "plan", "--samples", "fields.gpkg", "--backend", "cdse"
+    )
+    assert "is no SECTION.KEY=VALUE" in _error(
+        shell, "plan", "--samples", "fields.gpkg", "--set", "size"
+    )
+    assert "neither .gpkg nor .parquet" in _error(shell, "split", "fields.gpkg", "--to", "jobs.csv")
+    document = shell.json("status", ".", status=2)
+    assert document["status"] == 2 and "holds no tracker" in document["error"]
+
+
+def test_rejected_samples_end_with_1_and_are_told(shell: Shell) -> None:
+    words = ["run", "--samples", "fields.gpkg", *SMALL, "--set", "gates.min_dates=50"]
+    result = shell.json(*words, status=1)
+    assert (result["received"], result["rejected"]) == (0, 4)
+    status = shell.json("status", "patches", status=1)
+    assert "expected 50 or more" in status["reasons"][0]["reason"]
+    assert status["errors"][0]["advice"]
+
+
+def test_splitting(shell: Shell) -> None:
+    split = shell.json("split", "fields.gpkg", "--max-points", "10", "--to", "jobs.parquet")
+    jobs = gpd.read_parquet(shell.folder / "jobs.parquet")
+    assert jobs.job.nunique() == split["jobs"] >= 4
+    assert sum(split["sizes"]) == len(jobs)
+    assert "in 1 jobs" in shell.run("split", "fields.gpkg", "--by", "s2sphere", "--resolution", "3")
+
+
+def test_doctor_tells_what_is_there_and_never_a_secret(shell: Shell) -> None:
+    found = shell.json("doctor", "--backend", "local")
+    assert found["ok"]
+    assert any("runs at http://127.0.0.1" in each["found"] for each in found["findings"])
+    shell.environment |= {
+        "OPENEO_GFMAP_URL_CDSE": "http://me:geheim@127.0.0.1:1/openeo",
+        "OPENEO_AUTH_METHOD": "client_credentials",
+        "OPENEO_AUTH_CLIENT_ID_CDSE": "an-id",
+        "OPENEO_AUTH_CLIENT_SECRET_CDSE": "geheim",
+    }
+    text = shell.run("doctor", "--backend", "cdse", status=1)
+    assert "http://127.0.0.1:1/openeo does not answer" in text
+    assert "client credentials are set" in text
+    assert "geheim" not in text + shell.errors
+    assert "back-end 'moon' is not known" in _error(shell, "doctor", "--backend", "moon")
+
+
+def _until(shell: Shell, states: set[str]) -> None:
+    for _ in range(300):
+        time.sleep(0.1)
+        try:
+            with RunFolder(shell.folder / "patches") as run:
+                if states & {job.status.value for job in run.jobs()}:
+                    return
+        except Exception:  # not begun
+            continue
+    raise AssertionError(f"no job ever was {states}")
+
+
+def test_what_a_killed_run_left_behind_is_cancelled(shell: Shell) -> None:
+    # Scenes of two years are made on the way: the job runs for longer than this test.
+    words = ["run", "--samples", "fields.gpkg", *SMALL, "--set", "recipe.period.before=700"]
+    process = shell.start(*words)
+    _until(shell, {"queued", "running"})
+    # While it goes on it can be looked at, but not steered.
+    assert str(process.pid) in shell.json("status", "patches", status=1)["running"]
+    assert "is in use by process" in _error(shell, "cancel", "patches", status=3)
+    process.kill()
+    process.communicate()
+    assert len(shell.json("cancel", "patches")["cancelled"]) == 1
+    status = shell.json("status", "patches", status=1)
+    assert status["jobs"] == {"canceled": 1} and status["samples"]["missing"] == 4
+    assert shell.json("cancel", "patches")["cancelled"] == []
+
+
+def test_ctrl_c_ends_with_130_and_how_to_go_on(shell: Shell) -> None:
+    words = ["run", "--samples", "fields.gpkg", *SMALL, "--set", "recipe.period.before=200"]
+    process = shell.start(*words)
+    _until(shell, {"queued", "running"})
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Run the same again to resume." in errors
+    assert "Traceback" not in errors
+    assert shell.json(*words)["received"] == 4

@@ -1,0 +1,220 @@
+"""Settings: precedence, types, and errors that point at file, line, variable or option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+from shapely.geometry import Point
+
+from openeo_gfmap.cli.config import Config, find_config, load_config
+from openeo_gfmap.cli.template import guess, write_template
+from openeo_gfmap.cli.values import shown
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.recipes import AroundDate, FixedDates, Labels, Sentinel2Patches
+
+TEXT = """\
+# A comment
+[samples]
+path = "fields.gpkg"
+
+[recipe]
+size = 32
+bands = [
+  "S2-L2A-B04",
+  "S2-L2A-SCL",
+]
+labels = false
+
+[recipe.period]
+start = "2021-01-01"
+end = "2021-07-01"
+
+[backend]
+parallel_jobs = 4
+
+[gates]
+max_nodata = 0.5
+values = { "S2-L2A-B04" = [0, 10000], "*" = ["none", 12000] }
+
+[retry]
+max_attempts = 3
+
+[limits]
+max_costs = 100
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "gfmap.toml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_a_file_becomes_recipe_gates_and_options(toml: Path) -> None:
+    config = load_config(toml, (), {})
+    assert config.recipe == Sentinel2Patches(
+        size=32,
+        bands=("S2-L2A-B04", "S2-L2A-SCL"),
+        labels=None,
+        period=FixedDates("2021-01-01", "2021-07-01"),
+    )
+    assert config.samples_path == toml.parent / "fields.gpkg"
+    assert config.folder == toml.parent / "patches"
+    assert config.options.max_costs == 100.0
+    assert config.options.retry.max_attempts == 3
+    assert config.backend.parallel_jobs == 4
+    # What the recipe itself wants of a file holds with what was set.
+    assert config.gates.shape == (32, 32)
+    assert config.gates.max_nodata == 0.5
+    assert config.gates.values == {"S2-L2A-B04": (0, 10_000), "*": (None, 12_000)}
+    assert config.options.gates == config.gates
+
+
+def test_options_go_before_variables_and_these_before_the_file(toml: Path) -> None:
+    environment = {"GFMAP_RECIPE_SIZE": "48", "GFMAP_BACKEND_PARALLEL_JOBS": "7"}
+    config = load_config(toml, [("recipe.size", "64")], environment)
+    assert config.recipe == Sentinel2Patches(
+        size=64, bands=("S2-L2A-B04", "S2-L2A-SCL"), labels=None,
+        period=FixedDates("2021-01-01", "2021-07-01"),
+    )  # fmt: skip
+    assert config.backend.parallel_jobs == 7
+
+
+def test_texts_become_what_a_setting_is(toml: Path) -> None:
+    environment = {
+        "GFMAP_RECIPE_BANDS": "S2-L2A-B04, S2-L2A-B08",
+        "GFMAP_RECIPE_CLOUD_MASK_KERNEL1_SIZE": "9",
+        "GFMAP_RECIPE_DISTANCE_TO_CLOUD": "no",
+        "GFMAP_RECIPE_MAX_CLOUD_COVER": "none",
+        "GFMAP_RECIPE_JOB_OPTIONS": '{"executor-memory": "3G"}',
+    }
+    recipe = load_config(toml, (), environment).recipe
+    assert isinstance(recipe, Sentinel2Patches)
+    assert recipe.bands == ("S2-L2A-B04", "S2-L2A-B08")
+    assert recipe.cloud_mask is not None and recipe.cloud_mask.kernel1_size == 9
+    assert recipe.distance_to_cloud is False
+    assert recipe.max_cloud_cover is None
+    assert recipe.job_options == {"executor-memory": "3G"}
+
+
+WRONG = [
+    ('path = "fields.gpkg"', "", "line 2: [samples] lacks 'path', which has no default."),
+    ("size = 32", "siez = 32", "line 6: [recipe] has no key 'siez'; did you mean 'size'?"),
+    ("size = 32", "size = -1", "line 6: [recipe] size is -1; it must be more than 0."),
+    ("size = 32", 'size = "a"', "line 6: [recipe] size is 'a'; expected a whole number."),
+    ("size = 32", "size = true", "line 6: [recipe] size is True; expected a whole number."),
+    ("size = 32", "size = 33", "line 6: [recipe] a side of 33 pixels"),
+    ("labels = false", "labels = 3", "line 11: [recipe] labels is 3; expected a section"),
+    ('end = "2021-07-01"', 'end = "2020"', "line 1"),
+    ("max_nodata = 0.5", "max_nodata = 50", "line 21: [gates] max_nodata is 50"),
+    ("max_attempts = 3", "max_attempts = 0", "line 25: [retry] max_attempts is 0"),
+    ("max_costs = 100", "max_costs = -1", "line 28: [limits] max_costs is -1"),
+    ("[backend]", "[backends]", "line 17: there is no section [backends]; there are samples"),
+    ("[gates]", "[gates", "line 20"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"), WRONG, ids=[new or old for old, new, _ in WRONG]
+)
+def test_what_is_wrong_is_told_with_file_line_and_key(
+    old: str, new: str, message: str, toml: Path
+) -> None:
+    toml.write_text(TEXT.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        load_config(toml, (), {})
+    assert f"gfmap.toml, {message}" in str(error.value)
+
+
+def test_what_is_wrong_elsewhere_is_told_with_its_place(toml: Path) -> None:
+    with pytest.raises(InputError, match=r"environment variable GFMAP_RECIPE_SIZE: .*size is 'x'"):
+        load_config(toml, (), {"GFMAP_RECIPE_SIZE": "x"})
+    with pytest.raises(InputError, match=r"option recipe.size: .*size is '1.5'"):
+        load_config(toml, [("recipe.size", "1.5")], {})
+    with pytest.raises(InputError, match=r"option 'colour.size' names no section"):
+        load_config(toml, [("colour.size", "1")], {})
+    with pytest.raises(InputError, match=r"\[recipe\] name is 's1'; there are sentinel2-patches"):
+        load_config(toml, [("recipe.name", "s1")], {})
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(None) is None
+    with pytest.raises(InputError, match=r"there is no file .*gfmap init"):
+        find_config(tmp_path / "none.toml")
+    (tmp_path / "gfmap.toml").write_text(TEXT)
+    assert find_config(None) == Path("gfmap.toml")
+
+
+def resolved(config: Config, folder: Path) -> Config:
+    path = folder / "again.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    return load_config(path, (), {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [("recipe.cloud_mask", "false"), ("recipe.labels", "false")],
+        [("recipe.labels.attribute", "crop"), ("recipe.composite", "month")],
+        [("recipe.path", 'x/{sample_id}"\\\\ü.nc'.replace("\\\\", ""))],
+        [("gates.min_clear_dates", "3"), ("output.folder", "/elsewhere"), ("limits.settle", "3")],
+    ],
+)
+def test_a_configuration_goes_through_its_own_file(
+    options: list[tuple[str, str]], toml: Path
+) -> None:
+    config = load_config(toml, options, {})
+    again = resolved(config, toml.parent)
+    assert again.recipe == config.recipe
+    assert again.options == config.options
+    assert again.gates == config.gates
+    assert again.samples_path == config.samples_path.absolute()
+    assert again.folder == config.folder.absolute()
+    assert again.backend == config.backend
+
+
+@pytest.mark.parametrize("value", [True, 3, 2.5, 'a "b" ü', [1, "x"], {"a b": [1, 2]}])
+def test_values_are_written_as_toml_reads_them(value: object) -> None:
+    import tomllib
+
+    assert tomllib.loads(f"x = {shown(value)}") == {"x": value}
+
+
+def fields(folder: Path, **columns: list[object]) -> Path:
+    frame = gpd.GeoDataFrame(columns, geometry=[Point(5, 51), Point(5.1, 51)], crs=4326)
+    path = folder / "fields.gpkg"
+    frame.to_file(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "period", "labels"),
+    [
+        (
+            {"sampleID": ["a", "b"], "valid_time": ["2021-05-01", "2021-06-01"], "label": [1, 2]},
+            AroundDate(275, 275),
+            Labels("label"),
+        ),
+        ({"uid": [1, 2]}, FixedDates("2021-01-01", "2022-01-01"), None),
+    ],
+)
+def test_the_file_that_init_writes_can_be_used_as_it_is(
+    columns: dict[str, list[object]], period: object, labels: object, tmp_path: Path
+) -> None:
+    path = fields(tmp_path, **columns)
+    guessed = guess(path)
+    assert guessed.samples == guessed.extracted == 2
+    toml = tmp_path / "gfmap.toml"
+    toml.write_text(write_template(guessed, path, tmp_path, "local"), encoding="utf-8")
+    config = load_config(toml, (), {})
+    assert isinstance(config.recipe, Sentinel2Patches)
+    assert config.recipe.period == period
+    assert config.recipe.labels == labels
+    assert config.samples_path == path
+    if period != AroundDate(275, 275):
+        assert config.extraction().plan().samples == 2
