@@ -12,7 +12,7 @@ from typing import Any
 
 import pystac
 
-from openeo_gfmap.manager.results import safe_name
+from openeo_gfmap.names import safe_name
 from openeo_gfmap.stac.collection import CollectionBuilder
 from openeo_gfmap.stac.constants import ITEM_ASSETS, SUMMARIES
 from openeo_gfmap.stac.items import modern_item

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from openeo_gfmap.manager.job_store import Record
 from openeo_gfmap.manager.model import Job, SavedFile
-from openeo_gfmap.manager.results import safe_name
 from openeo_gfmap.manager.run_notes import software
 from openeo_gfmap.manager.secrets import may_hold_secrets, without_secrets
+from openeo_gfmap.names import safe_name
 
 __all__ = ["FOLDER", "Provenance", "linked"]
 

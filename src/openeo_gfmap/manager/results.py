@@ -30,6 +30,7 @@ from openeo.rest.job import BatchJob
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import access, formats
 from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line
+from openeo_gfmap.names import safe_name
 
 __all__ = [
     "FILE_LOCK",
@@ -40,7 +41,6 @@ __all__ = [
     "download",
     "move",
     "places",
-    "safe_name",
     "save_log",
     "sha256_of",
     "sync",
@@ -56,25 +56,6 @@ _PAST_THE_END = 416  # of the file: what has come is no beginning of it
 _LONGEST_PAUSE = 10.0  # s, between two attempts in one go
 _SHA256_MULTIHASH = "1220"
 _ERRORS = 100  # of a failed job's log; the last say most
-
-
-def safe_name(text: str, limit: int = 120) -> str:
-    """Return `text` as one file name that any file system takes, recognisable and not empty.
-
-    Parameters
-    ----------
-    text : str
-        Anything: job titles and asset names come from outside.
-    limit : int
-        Most bytes; a name that had to be cut ends in a digest of the whole.
-    """
-    name = re.sub(r"[^\w.+=@ -]+", "_", text).strip(" ._") or "unnamed"
-    if len(name.encode()) > limit:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        suffix = Path(name).suffix if len(Path(name).suffix) <= 10 else ""
-        room = limit - len(suffix.encode()) - 9
-        name = f"{name.encode()[:room].decode(errors='ignore')}_{digest}{suffix}"
-    return name
 
 
 def places(root: Path, paths: Iterable[str | Path]) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from openeo_gfmap.account import RunFolder
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager.results import safe_name
+from openeo_gfmap.names import safe_name
 from openeo_gfmap.report.contact_sheet import contact_sheet
 from openeo_gfmap.report.sample_page import draw_sample
 from openeo_gfmap.stac.reading import read_items, with_absolute_assets
