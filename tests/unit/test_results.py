@@ -21,6 +21,7 @@ from werkzeug import Request, Response
 from faults.proxy import Answer, Cut, Fault, FaultProxy, What, WrongBytes, fault_proxy
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import formats, results
+from openeo_gfmap.names import safe_name
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.patches import patch_bytes
 
@@ -48,21 +49,21 @@ def connection(backend: FakeBackend, proxy: FaultProxy) -> openeo.Connection:
 
 @given(st.text(max_size=300))
 def test_a_safe_name_is_one_short_file_name(text: str) -> None:
-    name = results.safe_name(text)
+    name = safe_name(text)
     assert name and name not in {".", ".."}
     assert len(name.encode()) <= 120
     assert not set(name) & set('/\\:*?"<>|\0\n')
-    assert results.safe_name(name) == name
+    assert safe_name(name) == name
 
 
 def test_a_safe_name_is_recognisable() -> None:
-    assert results.safe_name("GFMAP_Extraction_S2_841fb57_2021-05-01") == (
+    assert safe_name("GFMAP_Extraction_S2_841fb57_2021-05-01") == (
         "GFMAP_Extraction_S2_841fb57_2021-05-01"
     )
-    assert results.safe_name("../../etc/passwd") == "etc_passwd"
-    assert results.safe_name("Größe / Höhe: 3?") == "Größe _ Höhe_ 3"
-    long = results.safe_name("x" * 500 + ".nc")
-    assert long.endswith(".nc") and long != results.safe_name("x" * 501 + ".nc")
+    assert safe_name("../../etc/passwd") == "etc_passwd"
+    assert safe_name("Größe / Höhe: 3?") == "Größe _ Höhe_ 3"
+    long = safe_name("x" * 500 + ".nc")
+    assert long.endswith(".nc") and long != safe_name("x" * 501 + ".nc")
 
 
 def place(root: Path, path: str | Path) -> Path:

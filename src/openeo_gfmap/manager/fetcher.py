@@ -22,6 +22,7 @@ from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
 from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.manager.quarantine import Quarantine
+from openeo_gfmap.names import safe_name
 from openeo_gfmap.quality import Finding, QualityGates
 from openeo_gfmap.stac.items import CubeFile, cube_item, item_id, service_item
 
@@ -169,7 +170,7 @@ class Fetcher:
             When a file cannot be had now.
         """
         # With the row: two back-ends may call their jobs the same.
-        staging = self.output_dir / ".downloads" / results.safe_name(f"{job.job_id}_{row}")
+        staging = self.output_dir / ".downloads" / safe_name(f"{job.job_id}_{row}")
         with _turn(staging):
             staging.mkdir(parents=True, exist_ok=True)
             try:
