@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,6 +23,7 @@ from openeo_gfmap.manager.ledger import (
     extracted_features,
 )
 from openeo_gfmap.manager.rows import records_of
+from openeo_gfmap.stac.reading import read_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +145,7 @@ def _there(source: RunFolder | str | Path | pystac.Collection, rows: Sequence[_R
         raise InputError(f"{path} does not exist; expected a folder of files or a STAC collection.")
     document = path / "collection.json" if path.is_dir() else path
     if document.is_file():
-        return _Names(rows, _ids_of(_items(document), document))
+        return _Names(rows, _ids_of((item for _, item in read_items(document)), document))
     return _Files(rows, path)
 
 
@@ -275,30 +276,6 @@ def _ids_of(items: Iterable[Mapping[str, Any]], collection: object) -> frozenset
     if count > len(found):
         _log.warning("%d of %d items of %s name no sample.", count - len(found), count, collection)
     return frozenset(found)
-
-
-def _items(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Iterate over the items of a catalogue on disk, also of those below it."""
-    document = _json(path)
-    for link in document.get("links") or ():
-        target = path.parent / str(link.get("href"))
-        if link.get("rel") == "item":
-            yield _json(target)
-        elif link.get("rel") == "child":
-            yield from _items(target)
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); expected a STAC document. Write the collection anew "
-            "with create_stac, or pass the folder of the files."
-        ) from error
-    if not isinstance(document, dict) or "stac_version" not in document:
-        raise InputError(f"{path} is no STAC document; expected a collection with its items.")
-    return document
 
 
 def _ids_in(folder: Path, wanted: set[str]) -> frozenset[str]:
