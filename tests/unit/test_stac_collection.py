@@ -13,10 +13,11 @@ import rasterio
 import xarray as xr
 
 from openeo_gfmap.manager import netcdf
-from openeo_gfmap.manager.catalog import existing_items, write_collection
+from openeo_gfmap.manager.catalog import Existing
 from openeo_gfmap.stac import AUXILIARY
 from openeo_gfmap.stac.constants import STAC_EXTENSIONS
 from openeo_gfmap.stac.items import cube_item, item_id, modern_item, service_item
+from openeo_gfmap.stac.tree import write_collection
 from support.patches import BANDS, patch_bytes
 from support.stac_schemas import SchemaFolder
 
@@ -150,6 +151,7 @@ def written(tmp_path: Path, items: list[dict[str, Any]], **settings: Any) -> Pat
     return write_collection(
         tmp_path / "out" / "stac",
         enumerate(items),
+        count=len(items),
         output_dir=tmp_path / "out",
         identifier="C",
         description="Patches.",
@@ -166,7 +168,10 @@ def test_a_collection_is_valid_and_self_contained(tmp_path: Path, schemas: Schem
         path.write_bytes(patch_bytes(tmp_path, seed=seed, epsg=epsg))
         item = item_of(path, name)
         label = AUXILIARY.create_asset(href=f"a/{seed}/label.nc").to_dict()
-        item["assets"]["auxiliary"] = {**label, "file:size": 3}
+        classes = [{"value": seed + 1, "name": f"crop{seed}", "description": f"Crop {seed}"}]
+        item["assets"]["auxiliary"] = {
+            **label, "file:size": 3, "classification:classes": classes,
+        }  # fmt: skip
         item["properties"]["processing:software"] = {"openeo-gfmap": "0"}
         items.append(modern_item(item))
     path = written(tmp_path, items, constellation="sentinel2")
@@ -178,6 +183,8 @@ def test_a_collection_is_valid_and_self_contained(tmp_path: Path, schemas: Schem
     assert set(document["item_assets"]) == {"sentinel2", "auxiliary"}
     bands = document["item_assets"]["sentinel2"]["bands"]
     assert bands[0]["eo:common_name"] == "red"
+    classes = document["item_assets"]["auxiliary"]["classification:classes"]
+    assert [each["value"] for each in classes] == [1, 2, 3]  # of all items
     moved = tmp_path / "moved"
     (tmp_path / "out").rename(moved)  # it moves together with the files
     collection = pystac.Collection.from_file(str(moved / "stac" / "collection.json"))
@@ -227,7 +234,11 @@ def test_an_existing_collection_is_carried_over(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(patch_bytes(tmp_path))
     path = written(tmp_path, [item_of(file, name)])
-    collection, (item,) = existing_items(path, tmp_path / "out")
-    assert collection.id == "C"
+    existing = Existing(path, tmp_path / "out")
+    assert existing.identifier == "C"
+    (item,) = existing.items()
     assert item["assets"]["sentinel2"]["href"] == name
-    assert existing_items(path.parent, tmp_path / "out")[1] == [item]
+    for other in (path.parent, pystac.Collection.from_file(str(path))):
+        assert list(Existing(other, tmp_path / "out").items()) == [item]
+    assert list(existing.beside([])) == [item]
+    assert list(existing.beside([{"id": "x", "assets": {"a": {"href": name}}}])) == []

@@ -1,155 +1,102 @@
-"""The STAC collection on disk, written from the store."""
+"""The collection of before that a run continues."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from importlib import metadata
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pystac
 
-from openeo_gfmap.names import safe_name
-from openeo_gfmap.stac.collection import CollectionBuilder
-from openeo_gfmap.stac.constants import ITEM_ASSETS, SUMMARIES
 from openeo_gfmap.stac.items import modern_item
+from openeo_gfmap.stac.reading import (
+    OF_THE_TREE,
+    collection_file,
+    local_path,
+    read_document,
+    read_items,
+)
 
-__all__ = ["existing_items", "write_collection"]
+__all__ = ["Existing"]
 
 
-def write_collection(
-    folder: Path,
-    items: Iterable[tuple[int, Mapping[str, Any]]],
-    *,
-    output_dir: Path,
-    identifier: str,
-    description: str,
-    constellation: str | None = None,
-    item_assets: Mapping[str, pystac.ItemAssetDefinition] | None = None,
-) -> Path:
-    """Write a self-contained collection; return the path of ``collection.json``.
-
-    The collection is replaced last, so that whoever reads it meanwhile finds all its items. It
-    moves together with the output folder: all addresses in it are relative.
+class Existing:
+    """A collection whose items are carried on, but for those that a run has itself.
 
     Parameters
     ----------
-    folder : Path
-        Where it goes: ``collection.json`` and ``items/<id>.json``.
-    items : iterable of (int, mapping)
-        Row and item; asset addresses are relative to `output_dir`.
+    stac : path, address or pystac.Collection
+        The collection.
     output_dir : Path
-        Folder of the result files.
-    identifier, description : str
+        Output folder of the run, from which addresses in the store go.
+
+    Attributes
+    ----------
+    identifier, description
         Of the collection.
-    constellation : str, optional
-        Its summaries are added.
-    item_assets : mapping, optional
-        Definitions of assets by key, beside those of the package.
     """
-    builder = CollectionBuilder(
-        identifier,
-        description,
-        software={"openeo-gfmap": metadata.version("openeo-gfmap")},
-        item_assets={**ITEM_ASSETS, **(item_assets or {})},
-        summaries=SUMMARIES[constellation].to_dict() if constellation else None,
-    )
-    item_folder = folder / "items"
-    item_folder.mkdir(parents=True, exist_ok=True)
-    to_output = Path(os.path.relpath(output_dir.resolve(), item_folder.resolve())).as_posix()
-    written: set[str] = set()
-    for row, item in items:
-        unique = _unique_id(str(item["id"]), row, written)
-        name = f"{safe_name(unique, 200)}.json"
-        document = _self_contained({**item, "id": unique}, identifier, to_output)
-        _replace(item_folder / name, document)
-        builder.add(document, f"./items/{name}")
-    path = folder / "collection.json"
-    before = _linked(path, item_folder)
-    _replace(path, builder.build())
-    for item_path in before:
-        if item_path.stem.casefold() not in written:
-            item_path.unlink(missing_ok=True)
-    return path
+
+    def __init__(self, stac: str | Path | pystac.Collection, output_dir: Path):
+        self._root = output_dir.resolve()
+        if isinstance(stac, str) and "://" in stac:
+            stac = pystac.Collection.from_file(stac)
+        self._source = stac if isinstance(stac, pystac.Collection) else collection_file(stac)
+        if isinstance(self._source, pystac.Collection):
+            self.identifier, self.description = self._source.id, self._source.description
+        else:
+            document = read_document(self._source)
+            self.identifier = str(document.get("id", ""))
+            self.description = str(document.get("description", ""))
+
+    def beside(self, ours: Iterable[Mapping[str, Any]]) -> Others:
+        """Return its items that are not ours: of neither the same id nor the same file."""
+        marks = set()
+        for item in ours:
+            marks.add(item["id"])
+            marks.update(asset["href"] for asset in item["assets"].values())
+        return Others(self, frozenset(marks))
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """Iterate over all of its items, as the store would keep them."""
+        for document, place in self._documents():
+            for asset in document["assets"].values():
+                asset["href"] = self._stored(place, str(asset["href"]))
+            document["links"] = [
+                {**link, "href": self._stored(place, str(link["href"]))}
+                for link in document.get("links") or ()
+                if link.get("rel") not in OF_THE_TREE
+            ]
+            yield modern_item(document)
+
+    def _documents(self) -> Iterator[tuple[dict[str, Any], Path | None]]:
+        """Iterate over items and where their files are; None for one without."""
+        if isinstance(self._source, Path):
+            for place, document in read_items(self._source):
+                yield document, place
+        else:
+            for item in self._source.get_items(recursive=True):
+                own = item.get_self_href()
+                document = item.to_dict(include_self_link=False, transform_hrefs=False)
+                yield document, local_path(Path(), own) if own else None
+
+    def _stored(self, place: Path | None, href: str) -> str:
+        path = Path(href) if place is None else local_path(place, href)
+        if path is None:
+            return href  # on the web
+        path = path.resolve()
+        inside = path.is_relative_to(self._root)
+        return (path.relative_to(self._root) if inside else path).as_posix()
 
 
-def _linked(path: Path, item_folder: Path) -> list[Path]:
-    """Return the items in a folder that the collection as it stands links to.
+class Others:
+    """Items of an existing collection without those that bear a mark; read anew each time."""
 
-    Files that it does not know are somebody else's.
-    """
-    try:
-        links = json.loads(path.read_bytes())["links"]
-        hrefs = [str(link["href"]) for link in links if link.get("rel") == "item"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []  # there is none, or what is there is no collection
-    linked = [item_folder / Path(href).name for href in hrefs]
-    return [item_path for item_path in linked if item_path.is_file()]
+    def __init__(self, existing: Existing, marks: frozenset[str]):
+        self._existing = existing
+        self._marks = marks
 
-
-def _unique_id(wanted: str, row: int, written: set[str]) -> str:
-    """Return the id, or one with the row when another item has it (or its file name) already."""
-    unique, count = wanted, 0
-    while safe_name(unique, 200).casefold() in written:
-        count += 1
-        unique = f"{wanted}-{row}" if count == 1 else f"{wanted}-{row}-{count}"
-    written.add(safe_name(unique, 200).casefold())
-    return unique
-
-
-def _self_contained(item: Mapping[str, Any], collection: str, to_output: str) -> dict[str, Any]:
-    links = [
-        {"rel": "root", "href": "../collection.json", "type": "application/json"},
-        {"rel": "parent", "href": "../collection.json", "type": "application/json"},
-        {"rel": "collection", "href": "../collection.json", "type": "application/json"},
-    ]
-    assets = {
-        key: {**asset, "href": _relative(str(asset["href"]), to_output)}
-        for key, asset in item["assets"].items()
-    }
-    kept = [{**link, "href": _relative(str(link["href"]), to_output)} for link in item["links"]]
-    return {**item, "collection": collection, "links": [*kept, *links], "assets": assets}
-
-
-def _relative(href: str, to_output: str) -> str:
-    if "://" in href or Path(href).is_absolute():
-        return href
-    return f"{to_output}/{href}"
-
-
-def _replace(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document unless it is there: of a large run that is resumed, most are."""
-    text = json.dumps(document, separators=(",", ":")).encode()
-    with suppress(OSError):
-        if path.read_bytes() == text:
-            return
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text)
-    part.replace(path)
-
-
-def existing_items(
-    stac: str | Path | pystac.Collection, output_dir: Path
-) -> tuple[pystac.Collection, list[dict[str, Any]]]:
-    """Return a collection that is to be continued, and its items as the store would keep them."""
-    collection = stac if isinstance(stac, pystac.Collection) else _open(stac)
-    root = output_dir.resolve()
-    found = []
-    for item in collection.get_items(recursive=True):
-        document = item.to_dict(include_self_link=False, transform_hrefs=False)
-        document["links"] = []
-        for key, asset in item.assets.items():
-            href = asset.get_absolute_href() or asset.href
-            if "://" not in href and Path(href).resolve().is_relative_to(root):
-                href = Path(href).resolve().relative_to(root).as_posix()
-            document["assets"][key]["href"] = href
-        found.append(modern_item(document))
-    return collection, found
-
-
-def _open(stac: str | Path) -> pystac.Collection:
-    path = Path(stac)
-    return pystac.Collection.from_file(str(path / "collection.json" if path.is_dir() else path))
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for item in self._existing.items():
+            hrefs = (asset["href"] for asset in item["assets"].values())
+            if item["id"] not in self._marks and self._marks.isdisjoint(hrefs):
+                yield item

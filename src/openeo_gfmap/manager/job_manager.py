@@ -28,7 +28,7 @@ from openeo_gfmap.manager import _log, results, samples_table
 from openeo_gfmap.manager.answers import is_transient, one_line
 from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
-from openeo_gfmap.manager.catalog import existing_items, write_collection
+from openeo_gfmap.manager.catalog import Existing
 from openeo_gfmap.manager.connections import Connections, Provider
 from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.display import Display, LogDisplay, make_display
@@ -41,6 +41,7 @@ from openeo_gfmap.manager.session import Session
 from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.manager.worker import Worker
 from openeo_gfmap.stac.constants import CONSTELLATION
+from openeo_gfmap.stac.tree import write_collection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -451,15 +452,16 @@ class GFMAPJobManager:
         items, count = store.items(), store.count_items()
         identifier, description = self._collection_id, self._collection_description
         if self._existing is not None:
-            collection, carried = existing_items(self._existing, self._output_dir)
-            identifier = identifier or collection.id
-            description = description or collection.description
-            ours = {item["id"] for _, item in store.items()}
-            others = [(-1, item) for item in carried if item["id"] not in ours]
-            items, count = chain(items, others), count + len(others)
+            existing = Existing(self._existing, self._output_dir)
+            identifier = identifier or existing.identifier
+            description = description or existing.description
+            others = existing.beside(item for _, item in store.items())
+            count += sum(1 for _ in others)
+            items = chain(items, ((-1, item) for item in others))
         path = write_collection(
             folder or self._output_dir / "stac",
             items,
+            count=count,
             output_dir=self._output_dir,
             identifier=identifier or self._output_dir.name,
             description=description,

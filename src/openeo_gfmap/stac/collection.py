@@ -14,6 +14,7 @@ __all__ = ["CollectionBuilder"]
 
 # What an asset's definition repeats of the assets; the rest differs from item to item.
 _SHARED_ASSET_FIELDS = ("type", "roles", "title", "description", "bands", "cube:variables")
+_CLASSES = "classification:classes"
 
 
 class CollectionBuilder:
@@ -29,6 +30,9 @@ class CollectionBuilder:
         Definitions of the assets, by key; an asset without one is described by its first item.
     summaries : mapping, optional
         Summaries that hold for the product, such as the platforms.
+    fields : mapping, optional
+        Further fields of the collection, such as its title. A license given here comes with its
+        links; providers and extensions given here stand beside ours.
     """
 
     def __init__(
@@ -37,23 +41,27 @@ class CollectionBuilder:
         description: str,
         *,
         software: Mapping[str, str],
-        item_assets: Mapping[str, pystac.ItemAssetDefinition] | None = None,
+        item_assets: Mapping[str, pystac.ItemAssetDefinition | Mapping[str, Any]] | None = None,
         summaries: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
     ):
         self._id = identifier
         self._description = description
         self._software = dict(software)
-        self._definitions = dict(item_assets or {})
+        self._definitions = {
+            key: each.to_dict() if isinstance(each, pystac.ItemAssetDefinition) else dict(each)
+            for key, each in (item_assets or {}).items()
+        }
         self._summaries = dict(summaries or {})
+        self._fields = dict(fields or {})
         self._assets: dict[str, dict[str, Any]] = {}
+        self._known: set[tuple[str, ...]] = set()  # bands and classes of assets, by their names
         self._codes: set[str] = set()
         self._box: list[float] | None = None
         self._times: list[str] = []
-        self._links: list[dict[str, Any]] = []
 
-    def add(self, item: Mapping[str, Any], href: str) -> None:
-        """Take an item into account; `href` is that of its file, relative to the collection's."""
-        self._links.append({"rel": "item", "href": href, "type": pystac.MediaType.GEOJSON.value})
+    def add(self, item: Mapping[str, Any]) -> None:
+        """Take an item into account."""
         if item.get("bbox"):
             self._box = _union(self._box, item["bbox"])
         properties = item["properties"]
@@ -65,6 +73,24 @@ class CollectionBuilder:
         for key, asset in item.get("assets", {}).items():
             if key not in self._assets:
                 self._assets[key] = self._definition(key, asset)
+            self._extend(key, asset, "bands", "name")
+            self._extend(key, asset, _CLASSES, "value")
+
+    def _extend(self, key: str, asset: Mapping[str, Any], field: str, name: str) -> None:
+        """Add the bands, or classes, of an asset that none before it had."""
+        parts = asset.get(field)
+        if not parts:
+            return
+        signature = (key, field, *(str(part.get(name)) for part in parts))
+        if signature in self._known:
+            return
+        self._known.add(signature)
+        known = self._assets[key].get(field, [])
+        names = {part.get(name) for part in known}
+        found = [*known, *(part for part in parts if part.get(name) not in names)]
+        if field == _CLASSES:
+            found.sort(key=lambda each: each["value"])
+        self._assets[key][field] = found
 
     def _definition(self, key: str, asset: Mapping[str, Any]) -> dict[str, Any]:
         definition = self._definitions.get(key)
@@ -72,14 +98,25 @@ class CollectionBuilder:
         if definition is not None:
             # The file knows its bands better than the product's definition, which lists all there
             # can be; names and descriptions are the definition's.
-            own = {"bands": fields.get("bands") or definition.properties.get("bands")}
-            fields = {**fields, **definition.to_dict(), **{k: v for k, v in own.items() if v}}
+            own = {"bands": fields.get("bands") or definition.get("bands")}
+            fields = {**fields, **definition, **{k: v for k, v in own.items() if v}}
         elif "title" in fields:
             fields["title"] = key  # the asset's is the name of one file
         return fields
 
-    def build(self) -> dict[str, Any]:
-        """Return the collection, without a root link of its own."""
+    def build(
+        self, links: Sequence[Mapping[str, Any]], assets: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the collection.
+
+        Parameters
+        ----------
+        links : sequence of mapping
+            To its items or catalogues.
+        assets : mapping
+            Its own assets.
+        """
+        fields = dict(self._fields)
         provider = {
             "name": "openeo-gfmap",
             "description": "Extraction of training patches with openEO.",
@@ -87,19 +124,23 @@ class CollectionBuilder:
             "url": "https://github.com/Open-EO/openeo-gfmap",
             "processing:software": self._software,
         }
+        others = [each for each in fields.pop("providers", ()) if each != provider]
         summaries = dict(self._summaries)
         if self._codes:
             summaries["proj:code"] = sorted(self._codes)
         start, end = self._times or (None, None)
         box = self._box or [-180.0, -90.0, 180.0, 90.0]
-        return {
+        licenses = fields.pop("links", [LICENSE_LINK.to_dict()])
+        foreign = fields.pop("stac_extensions", [])
+        document = {
             "type": "Collection",
             "stac_version": STAC_VERSION,
-            "stac_extensions": self._extensions(summaries),
+            "stac_extensions": [*self._extensions(summaries), *foreign],
             "id": self._id,
             "description": self._description or f"Patches extracted for {self._id}.",
             "license": LICENSE,
-            "providers": [provider],
+            **fields,
+            "providers": [*others, provider],
             "extent": {
                 "spatial": {"bbox": [box]},
                 "temporal": {"interval": [[start, end]]},
@@ -108,10 +149,11 @@ class CollectionBuilder:
             "item_assets": dict(sorted(self._assets.items())),
             "links": [
                 {"rel": "root", "href": "./collection.json", "type": "application/json"},
-                LICENSE_LINK.to_dict(),
-                *self._links,
+                *licenses,
+                *links,
             ],
         }
+        return {**document, "assets": dict(assets)} if assets else document
 
     def _extensions(self, summaries: Mapping[str, Any]) -> list[str]:
         """Leave out the extensions whose schemas ask for fields that an empty collection lacks."""
@@ -121,6 +163,7 @@ class CollectionBuilder:
             "raster": any(name.startswith("raster:") for name in fields),
             "datacube": any(name.startswith("cube:") for name in fields),
             "projection": "proj:code" in summaries,
+            "classification": any(name.startswith("classification:") for name in fields),
         }
         unused = [f"/{name}/" for name, there in used.items() if not there]
         return [s for s in sorted(STAC_EXTENSIONS) if not any(name in s for name in unused)]

@@ -20,6 +20,7 @@ __all__ = [
     "LICENSE",
     "LICENSE_LINK",
     "PLATFORM",
+    "QUICKLOOK",
     "SENTINEL2",
     "STAC_EXTENSIONS",
     "SUMMARIES",
@@ -42,6 +43,7 @@ STAC_EXTENSIONS: Final = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/datacube/v2.3.0/schema.json",
+    "https://stac-extensions.github.io/classification/v1.1.0/schema.json",
 ]
 
 CONSTELLATION: Final = {"sentinel2": ["sentinel-2"]}
@@ -99,4 +101,11 @@ AUXILIARY: Final = pystac.ItemAssetDefinition.create(
     extra_fields={"bands": [{"name": "LABEL"}]},
 )
 
-ITEM_ASSETS: Final = {"sentinel2": SENTINEL2, "auxiliary": AUXILIARY}
+QUICKLOOK: Final = pystac.ItemAssetDefinition.create(
+    title="Quicklook",
+    description="The clearest date, pixel by pixel, in true colour where the bands are there.",
+    media_type=pystac.MediaType.PNG,
+    roles=["thumbnail"],
+)
+
+ITEM_ASSETS: Final = {"sentinel2": SENTINEL2, "auxiliary": AUXILIARY, "thumbnail": QUICKLOOK}

@@ -30,6 +30,7 @@ _PREFIXES = {
     "proj": "projection",
     "raster": "raster",
     "cube": "datacube",
+    "classification": "classification",
 }
 
 

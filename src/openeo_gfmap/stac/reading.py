@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from openeo_gfmap.errors import InputError
 
-__all__ = ["collection_file", "local_path", "read_document", "read_items"]
+__all__ = ["OF_THE_TREE", "collection_file", "local_path", "read_document", "read_items"]
+
+#: Links that say where a document stands; a copy of it stands elsewhere.
+OF_THE_TREE: Final = frozenset({"self", "root", "parent", "collection"})
 
 
 def collection_file(path: str | Path) -> Path:
