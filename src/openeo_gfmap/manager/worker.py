@@ -390,7 +390,10 @@ class Worker:
                 if is_transient(error):
                     return self._unreachable(error, job.connection)
                 _log.debug("Job %s was not cancelled: %s.", job.job_id, one_line(error))
-            return self._look(task)  # it may have been done already
+            event = self._look(task)  # it may have been done already
+            if _has_failed(event):
+                self._document(task)
+            return event
 
     def _batch_job(self, task: Task) -> BatchJob:
         job = task.action.job
