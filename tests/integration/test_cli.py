@@ -111,7 +111,7 @@ def test_from_a_file_of_fields_to_a_verified_folder(shell: Shell) -> None:
     status = shell.json("status")
     assert status["jobs"] == {"finished": 1} and status["running"] is None
     assert "4 of 4" in shell.run("logs", "0")
-    assert shell.json("verify")["good"] == 8
+    assert shell.json("verify")["good"] == 12
     images = shell.json("preview", "--pages", "1")["images"]
     assert (shell.folder / images[0]).stat().st_size > 10_000
     (page,) = shell.json("preview", "--sample", "flanders_013")["images"]

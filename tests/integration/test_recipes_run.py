@@ -16,6 +16,7 @@ import pystac
 import pytest
 import shapely
 import xarray as xr
+from PIL import Image
 from rasterio import Affine
 from rasterio.features import rasterize
 
@@ -72,6 +73,9 @@ def test_patches_labels_and_catalogue(
         assert item.properties["croptype_name"] == sample.croptype_name
         assert item.properties["valid_date"] == "2021-06-01"
         assert "extract" not in item.properties
+        picture = item.assets["quicklook"]
+        assert picture.roles == ["thumbnail"]
+        assert Image.open(file_of(item, "quicklook")).size == (64, 64)
         patch, labels = file_of(item, "sentinel2"), file_of(item, "auxiliary")
         assert patch.is_relative_to(tmp_path / sample.ref_id)
         assert not cf_errors(patch)
@@ -126,7 +130,7 @@ def test_monthly_composites_of_a_few_bands(
     counts = Extraction(recipe, samples).run(tmp_path, poll_sleep=0.2)
     assert set(counts) == {"finished"}
     for item in items_of(tmp_path):
-        assert set(item.assets) == {"sentinel2"}
+        assert set(item.assets) == {"sentinel2", "quicklook"}
         with xr.open_dataset(file_of(item, "sentinel2"), engine="h5netcdf") as cube:
             bands = {name for name in cube.data_vars if name != "crs"}
             assert bands == {"S2-L2A-B04", "S2-L2A-B08"}

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pytest
 from shapely.geometry import Point
 
-from openeo_gfmap.cli.config import Config, find_config, load_config
+from openeo_gfmap.cli.config import (
+    BackendSection,
+    Config,
+    OutputSection,
+    RetrySection,
+    SamplesSection,
+    find_config,
+    load_config,
+)
 from openeo_gfmap.cli.template import guess, write_template
 from openeo_gfmap.cli.values import shown
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.recipes import AroundDate, FixedDates, Labels, Sentinel2Patches
+from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.quality import QualityGates
+from openeo_gfmap.recipes import (
+    AroundDate,
+    FixedDates,
+    Labels,
+    SclDilation,
+    Sentinel2Patches,
+)
 
 TEXT = """\
 # A comment
@@ -218,3 +237,45 @@ def test_the_file_that_init_writes_can_be_used_as_it_is(
     assert config.samples_path == path
     if period != AroundDate(275, 275):
         assert config.extraction().plan().samples == 2
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_the_documented_file_holds_every_key_and_can_be_read(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.M | re.S)
+    path = tmp_path / "gfmap.toml"
+    path.write_text(block, encoding="utf-8")
+    config = load_config(path, (), {})
+    # Keys that must be absent for others to be there.
+    shown = {("recipe.period", "start"), ("recipe.period", "end")}
+    shown |= {(name, key) for name, keys in _documented(block).items() for key in keys}
+    kinds: dict[str, type[Any]] = {
+        "samples": SamplesSection,
+        "recipe": Sentinel2Patches,
+        "recipe.period": AroundDate,
+        "recipe.labels": Labels,
+        "recipe.cloud_mask": SclDilation,
+        "backend": BackendSection,
+        "output": OutputSection,
+        "gates": QualityGates,
+        "retry": RetrySection,
+        "limits": ManagerOptions,
+    }
+    elsewhere = {"columns", "min_extract", "period", "labels", "cloud_mask", "retry", "gates"}
+    for section, kind in kinds.items():
+        keys = {each.name for each in dataclasses.fields(kind)}
+        if section not in ("samples",):
+            keys -= elsewhere
+        assert {key for name, key in shown if name == section} >= keys, section
+    assert config.recipe.name == "sentinel2-patches"
+
+
+def _documented(block: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for line in block.splitlines():
+        if table := re.match(r"\[([\w.]+)\]", line):
+            section = table[1]
+        elif key := re.match(r"(\w+) =", line):
+            found.setdefault(section, set()).add(key[1])
+    return found

@@ -13,6 +13,7 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.recipes.labels import Labels, write_labels
 from openeo_gfmap.stac import AUXILIARY
 from openeo_gfmap.utils import update_nc_attributes
+from openeo_gfmap.utils.quicklook import write_quicklook
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -47,10 +48,13 @@ class ResultWriter:
         Of the files, before the sample's id.
     labels
         Which attribute to burn; None burns nothing.
+    quicklook
+        Whether to draw a small picture of each patch.
     """
 
     title: str
     labels: Labels | None
+    quicklook: bool = False
 
     def output_path(self, root_folder: Path, geometry_index: int, row: pd.Series[Any]) -> Path:
         """Return where the file of a feature goes: the plan has settled it."""
@@ -83,6 +87,9 @@ class ResultWriter:
             if self.labels is not None:
                 labels = self._write_labels(path, fields, row, sample)
                 item.add_asset("auxiliary", AUXILIARY.create_asset(href=labels.as_posix()))
+            if self.quicklook:
+                picture = write_quicklook(path, path.with_suffix(".png"))
+                item.add_asset("quicklook", _quicklook_asset(picture))
         return items
 
     def _attributes(self, row: pd.Series[Any], sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +128,17 @@ class ResultWriter:
             },
         )
         return path
+
+
+def _quicklook_asset(path: Path) -> pystac.Asset:
+    import pystac  # noqa: PLC0415
+
+    return pystac.Asset(
+        path.as_posix(),
+        title="Clearest date in true colour",
+        media_type=pystac.MediaType.PNG,
+        roles=["thumbnail"],
+    )
 
 
 def _properties(sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,6 +119,8 @@ class Sentinel2Patches:
         A job has at most so many samples of one H3 cell of this resolution.
     job_options : mapping
         For the back-end.
+    quicklook : bool
+        Adds a small picture (PNG) of each patch: its clearest date in true colour.
     columns : SampleColumns
         Which columns of the samples say what.
     min_extract : int
@@ -153,6 +155,7 @@ class Sentinel2Patches:
     job_options: Mapping[str, Any] = field(
         default_factory=lambda: {"executor-memory": "5G", "executor-memoryOverhead": "2G"}
     )
+    quicklook: bool = True
     columns: SampleColumns = field(default_factory=SampleColumns)
     min_extract: int = 1
 
@@ -186,7 +189,7 @@ class Sentinel2Patches:
 
     def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: Upload | None) -> Parts:
         """Return the four parts of a run; see `Recipe`."""
-        writer = ResultWriter("Sentinel-2 L2A", self.labels)
+        writer = ResultWriter("Sentinel-2 L2A", self.labels, quicklook=self.quicklook)
 
         def start_job(row: pd.Series[Any], connection: openeo.Connection) -> openeo.BatchJob:
             return self.start_job(row, connection, upload)
