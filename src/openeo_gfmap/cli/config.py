@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from openeo_gfmap.quality import QualityGates
     from openeo_gfmap.recipes import Extraction, Recipe
 
-__all__ = ["FILE_NAME", "Config", "find_config", "load_config"]
+__all__ = ["FILE_NAME", "SECTIONS", "Config", "find_config", "load_config"]
 
 FILE_NAME: Final = "gfmap.toml"
 
-_SECTIONS: Final = (
+#: Sections of the file, and beginnings of the variables.
+SECTIONS: Final = (
     "samples", "recipe", "recipe.period", "recipe.labels", "recipe.cloud_mask", "backend",
     "output", "gates", "retry", "limits",
 )  # fmt: skip
@@ -212,13 +213,13 @@ def load_config(
     from openeo_gfmap.manager.policy import RetryPolicy  # noqa: PLC0415
 
     settings = read_settings(
-        path, os.environ if environment is None else environment, options, _SECTIONS
+        path, os.environ if environment is None else environment, options, SECTIONS
     )
     for name in settings.names():
-        if name and name not in _SECTIONS:
+        if name and name not in SECTIONS:
             raise InputError(
                 f"{settings.where(name)}: there is no section [{name}]; there are "
-                f"{', '.join(_SECTIONS)}."
+                f"{', '.join(SECTIONS)}."
             )
     samples = _section(settings, "samples", SamplesSection)
     recipe = _recipe(settings, samples)
