@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import date, datetime
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,13 @@ import openeo
 
 from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.progress import amount, duration
 from openeo_gfmap.recipes.parts import Parts, Recipe, Upload
 from openeo_gfmap.recipes.samples import prepare_samples, read_samples
+from openeo_gfmap.utils.html import facts_table
 from openeo_gfmap.utils.upload import upload_geoparquet
 
 if TYPE_CHECKING:
@@ -82,11 +83,7 @@ class Plan:
         return "\n".join(f"{name:<24} {value}" for name, value in self._lines())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self._lines()
-        )
-        return f"<table>{rows}</table>"
+        return facts_table(self._lines())
 
 
 class Extraction:
@@ -200,6 +197,8 @@ class Extraction:
         **arguments
             For `GFMAPJobManager`.
         """
+        settings: dict[str, Any] = asdict(self.recipe) if is_dataclass(self.recipe) else {}
+        arguments.setdefault("about", {"recipe": {"name": self.recipe.name, **settings}})
         manager = GFMAPJobManager(
             output_dir,
             self.parts.output_path,
@@ -238,18 +237,52 @@ class Extraction:
         **arguments
             For `GFMAPJobManager`, such as ``restart_failed=True``.
         """
+        manager = self._gated(output_dir, options, parallel_jobs, poll_sleep, arguments)
+        return manager.run_jobs(self.parts.jobs, self.parts.start_job, _tracker(output_dir))
+
+    def start(
+        self,
+        output_dir: str | Path,
+        *,
+        parallel_jobs: int = 2,
+        poll_sleep: float = 5.0,
+        options: ManagerOptions | None = None,
+        **arguments: Any,
+    ) -> Run:
+        """Run all jobs in a background thread, as in a notebook; return at once.
+
+        Parameters
+        ----------
+        output_dir, parallel_jobs, poll_sleep, options, **arguments
+            As for `run`.
+
+        Returns
+        -------
+        Run
+            Has ``status()``, ``stop()`` and ``join()``; a notebook cell that ends in it shows how
+            it stands, up to date until it is over.
+        """
+        manager = self._gated(output_dir, options, parallel_jobs, poll_sleep, arguments)
+        return manager.start(self.parts.jobs, self.parts.start_job, _tracker(output_dir))
+
+    def _gated(
+        self,
+        output_dir: str | Path,
+        options: ManagerOptions | None,
+        parallel_jobs: int,
+        poll_sleep: float,
+        arguments: dict[str, Any],
+    ) -> GFMAPJobManager:
+        """Return a manager with the recipe's gates, where there are no others."""
         options = options or ManagerOptions()
         if options.gates is None:
             options = replace(options, gates=self.recipe.gates())
-        manager = self.manager(
+        return self.manager(
             output_dir,
             parallel_jobs=parallel_jobs,
             poll_sleep=poll_sleep,
             options=options,
             **arguments,
-        )
-        return manager.run_jobs(
-            self.parts.jobs, self.parts.start_job, Path(output_dir) / "job_tracker.csv"
         )
 
 
@@ -274,6 +307,10 @@ class Pace:
         seconds = sum(span.total_seconds() for span in spans)
         spent = run.costs().spent
         return cls(seconds / received if seconds else None, spent / received if spent else None)
+
+
+def _tracker(output_dir: str | Path) -> Path:
+    return Path(output_dir) / "job_tracker.csv"
 
 
 def _size(number: int) -> str:
