@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,7 +14,15 @@ from openeo_gfmap.errors import InputError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Labels", "burn", "legend_of", "write_labels"]
+__all__ = ["LABEL_COLUMNS", "LABEL_NAME_COLUMNS", "Labels", "burn", "legend_of", "write_labels"]
+
+
+#: Names that datasets in use give to the column of labels, and to that of their names.
+LABEL_COLUMNS: Final = (
+    "croptype_label", "crop_type", "croptype", "ewoc_code", "label", "class", "class_id",
+    "landcover", "lc_label", "code",
+)  # fmt: skip
+LABEL_NAME_COLUMNS: Final = ("croptype_name", "label_name", "class_name", "crop_name")
 
 
 @dataclass(frozen=True)
@@ -116,8 +124,8 @@ def write_labels(
     labels: Labels,
     legend: Mapping[str, int],
     attributes: Mapping[str, Any],
-) -> None:
-    """Write labels on the grid of a patch to a NetCDF file.
+) -> frozenset[int]:
+    """Write labels on the grid of a patch to a NetCDF file; return those that occur.
 
     Parameters
     ----------
@@ -163,3 +171,4 @@ def write_labels(
     part = path.with_name(path.name + ".part")
     dataset.to_netcdf(part, format="NETCDF4", engine="h5netcdf", encoding=encoding)
     part.replace(path)
+    return frozenset(np.unique(raster).tolist()) - {0}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.recipes.labels import Labels, write_labels
-from openeo_gfmap.stac import AUXILIARY
+from openeo_gfmap.stac.constants import AUXILIARY, QUICKLOOK
 from openeo_gfmap.utils import update_nc_attributes
 from openeo_gfmap.utils.quicklook import write_quicklook
 
@@ -25,11 +28,22 @@ __all__ = ["PATH", "ResultWriter", "extracted_features"]
 #: Property of a feature that is extracted: the path of its file, relative to the output folder.
 PATH = "gfmap_path"
 
-#: Properties of features that are no properties of an item: ours, and names that mean another thing
-#: in STAC.
-_NOT_TOLD = frozenset(
-    {PATH, "gfmap_label", "extract", "datetime", "start_datetime", "end_datetime", "created"}
+#: Properties of features that are no properties of an item.
+_NOT_TOLD = frozenset({PATH, "gfmap_label", "extract"})
+
+#: Names that STAC gives a meaning of its own, in its core and its common metadata. An attribute of
+#: a sample that has one by chance gets a prefix, as what has a colon in its name does.
+_STAC_NAMES = frozenset(
+    {
+        *("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets"),
+        *("collection", "properties", "title", "description", "keywords", "roles", "bands"),
+        *("datetime", "start_datetime", "end_datetime", "created", "updated", "license"),
+        *("providers", "platform", "instruments", "constellation", "mission", "gsd"),
+        *("nodata", "data_type", "statistics", "unit"),
+    }
 )
+_PREFIX = "sample"
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 
 
 def extracted_features(row: pd.Series[Any]) -> list[dict[str, Any]]:
@@ -85,11 +99,10 @@ class ResultWriter:
             update_nc_attributes(path, self._attributes(row, sample))
             item.properties.update(_properties(sample))
             if self.labels is not None:
-                labels = self._write_labels(path, fields, row, sample)
-                item.add_asset("auxiliary", AUXILIARY.create_asset(href=labels.as_posix()))
+                item.add_asset("auxiliary", self._write_labels(path, fields, row, sample))
             if self.quicklook:
                 picture = write_quicklook(path, path.with_suffix(".png"))
-                item.add_asset("quicklook", _quicklook_asset(picture))
+                item.add_asset("quicklook", QUICKLOOK.create_asset(href=picture.as_posix()))
         return items
 
     def _attributes(self, row: pd.Series[Any], sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +120,7 @@ class ResultWriter:
 
     def _write_labels(
         self, patch: Path, fields: gpd.GeoDataFrame, row: pd.Series[Any], sample: Mapping[str, Any]
-    ) -> Path:
+    ) -> pystac.Asset:
         labels = self.labels
         if labels is None:
             raise ValueError("there are no labels to write")
@@ -115,36 +128,69 @@ class ResultWriter:
         # The sample itself goes on top of its neighbours.
         order = (fields["sample_id"] == sample["sample_id"]).argsort(kind="stable")
         path = patch.with_name(f"{patch.stem}_{labels.variable}.nc")
-        write_labels(
+        legend = json.loads(row["legend"])
+        burned = write_labels(
             patch,
             path,
             fields=fields.iloc[order],
             numbers=list(numbers.iloc[order]),
             labels=labels,
-            legend=json.loads(row["legend"]),
+            legend=legend,
             attributes={
                 **self._attributes(row, sample),
                 "title": f"Labels - {sample['sample_id']}",
             },
         )
-        return path
+        return _label_asset(path, labels, legend, burned)
 
 
-def _quicklook_asset(path: Path) -> pystac.Asset:
-    import pystac  # noqa: PLC0415
-
-    return pystac.Asset(
-        path.as_posix(),
-        title="Clearest date in true colour",
-        media_type=pystac.MediaType.PNG,
-        roles=["thumbnail"],
-    )
+def _label_asset(
+    path: Path, labels: Labels, legend: Mapping[str, int], burned: Collection[int]
+) -> pystac.Asset:
+    """Return the asset of a label file, which says the classes that occur in it."""
+    asset = AUXILIARY.create_asset(href=path.as_posix())
+    asset.extra_fields["bands"] = [
+        {
+            "name": labels.variable,
+            "description": labels.attribute,
+            "data_type": "int32",
+            "nodata": 0,
+        }
+    ]
+    classes = [
+        {"value": value, "name": re.sub(r"[^\w-]+", "_", name, flags=re.ASCII), "description": name}
+        for name, value in legend.items()
+        if value in burned
+    ]
+    if classes:  # a list of none is not valid
+        asset.extra_fields["classification:classes"] = classes
+    return asset
 
 
 def _properties(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sample's attributes as properties of an item; STAC's own names are left alone."""
+    """Return a sample's attributes as properties of an item."""
     return {
-        name: value
+        _property_name(name): _told(value)
         for name, value in sample.items()
-        if name not in _NOT_TOLD and isinstance(value, str | int | float | bool)
+        if name not in _NOT_TOLD
+        and isinstance(value, str | int | float | bool)
+        and not (isinstance(value, float) and not math.isfinite(value))  # JSON has no such number
     }
+
+
+def _property_name(name: str) -> str:
+    if name in _STAC_NAMES or ":" in name:
+        return f"{_PREFIX}:{name.replace(':', '_')}"
+    return name
+
+
+def _told(value: Any) -> Any:
+    """Return a value of JSON; a time as RFC 3339 wants it: with a T, seconds and a zone, UTC."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return value
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return value  # no time after all, such as that of the 30th of February
+    moment = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return moment.isoformat().replace("+00:00", "Z")

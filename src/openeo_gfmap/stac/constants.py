@@ -108,4 +108,4 @@ QUICKLOOK: Final = pystac.ItemAssetDefinition.create(
     roles=["thumbnail"],
 )
 
-ITEM_ASSETS: Final = {"sentinel2": SENTINEL2, "auxiliary": AUXILIARY, "thumbnail": QUICKLOOK}
+ITEM_ASSETS: Final = {"sentinel2": SENTINEL2, "auxiliary": AUXILIARY, "quicklook": QUICKLOOK}
