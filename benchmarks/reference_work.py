@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.warp
 from affine import Affine
 
 from openeo_gfmap.local.archive.grid import CELL_SIZE, Cell, cells_within

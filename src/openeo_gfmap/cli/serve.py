@@ -105,20 +105,26 @@ def serve(
             scheduler=scheduler,
             result_store=result_store,
         )
+        # As one line each, so that the address can be clicked and copied.
+        write = partial(console.print, soft_wrap=True, markup=False, highlight=False)
         if console.is_terminal and not (json or quiet):
             with TerminalDisplay(console) as display:
-                run(settings, on_ready=partial(tell, console.print), watch=display.update)
+                run(settings, on_ready=partial(tell, write, True), watch=display.update)
         else:
-            run(settings, on_ready=partial(tell, typer.echo))
+            # What goes to a file must not hold the link: it signs in whoever reads it first.
+            run(settings, on_ready=partial(tell, typer.echo, console.is_terminal))
     except (OpenEOError, ValueError) as error:
         typer.echo(f"gfmap serve: {error}", err=True)
         raise typer.Exit(2) from None
 
 
-def _tell(say: Callable[[str], None], url: str, server_file: Path) -> None:
+def _tell(say: Callable[[str], None], person: bool, url: str, server_file: Path, link: str) -> None:
+    page = f"{link}\n  (signs in once, within ten minutes)" if person else f"{url}/"
     say(
         f"""\
 openEO back-end at {url}
+
+In a browser: {page}
 
   from openeo_gfmap.backend import local_connection
   connection = local_connection()
@@ -128,7 +134,9 @@ Any other openEO client: authenticate_basic with user and password of
     )
 
 
-def _tell_json(say: Callable[[str], None], url: str, server_file: Path) -> None:
+def _tell_json(
+    say: Callable[[str], None], person: bool, url: str, server_file: Path, link: str
+) -> None:
     import json  # noqa: PLC0415
 
     say(json.dumps({"url": url, "server_file": str(server_file)}))

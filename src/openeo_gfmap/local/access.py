@@ -7,16 +7,20 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlencode, urlsplit
 
 from .errors import OpenEOError
 
-__all__ = ["LINK_SECONDS", "USER", "Access", "is_local_host"]
+__all__ = ["LINK_SECONDS", "USER", "Access", "Invitations", "is_local_host"]
 
 #: The one user of the server.
 USER = "gfmap"
+
+# How long the link that signs a browser in can wait for its one use.
+_INVITATION_SECONDS = 600.0
 
 #: How long a signed link works.
 LINK_SECONDS = 7 * 24 * 3600
@@ -125,6 +129,40 @@ class Access:
 
     def _derive(self, purpose: str) -> str:
         return hmac.new(self.password.encode(), purpose.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass
+class Invitations:
+    """Codes that sign a browser in without the password: each once, and for ten minutes only.
+
+    Such a code stands in an address, behind ``#``: browsers send that part to nobody, but keep it
+    in their history. There it is worth nothing any more.
+    """
+
+    _open: dict[str, float] = field(default_factory=dict)
+
+    def issue(self) -> str:
+        """Return a new code."""
+        code = secrets.token_urlsafe(24)
+        self._open[code] = time.monotonic() + _INVITATION_SECONDS
+        return code
+
+    def redeem(self, code: object) -> None:
+        """Use a code up.
+
+        Raises
+        ------
+        OpenEOError
+            ``InvitationInvalid`` (403) where it was used, is over, or never was one.
+        """
+        deadline = self._open.pop(code, 0.0) if isinstance(code, str) else 0.0
+        if time.monotonic() > deadline:
+            raise OpenEOError(
+                "InvitationInvalid",
+                "This link has been used or is over: it works once, for ten minutes. Sign in with "
+                "user and password.",
+                status=403,
+            )
 
 
 def is_local_host(header: str) -> bool:

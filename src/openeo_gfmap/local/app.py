@@ -1,4 +1,4 @@
-"""The web application: all routes under ``/openeo/1.2``, and the capabilities at ``/`` as well."""
+"""The web application: all routes under ``/openeo/1.2``; at ``/`` capabilities, or the page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route, Router
 
 from . import (
     openapi,
+    page,
     routes_discovery,
     routes_files,
     routes_jobs,
@@ -36,7 +37,7 @@ def create_app(service: Service) -> Starlette:
     ]
     app = Starlette(
         routes=[
-            Route("/", routes_discovery.capabilities),
+            *page.routes(),
             Route("/.well-known/openeo", routes_discovery.well_known),
             Route("/status", routes_jobs.status),
             Route(ROOT, routes_discovery.capabilities),

@@ -29,7 +29,7 @@ from .store import Job, UnknownJobError
 from .stored import stored_response
 from .web import check_token, file_response, query_int, read_json, root_url, service_of
 
-__all__ = ["routes", "status"]
+__all__ = ["asset_of", "place_of", "result_of", "routes", "status"]
 
 _MOST_JOBS = 1000
 _MOST_LOGS = 10_000
@@ -196,7 +196,7 @@ async def job_logs(request: Request) -> Response:
 
 async def job_results(request: Request) -> Response:
     """Return the results as a STAC Collection."""
-    job, result = await _result(request)
+    job, result = await result_of(request)
     links = _Links(root_url(request), service_of(request).access)
     document = results.collection_document(job, result["assets"], result["derived_from"], links)
     return JSONResponse(document)
@@ -204,8 +204,8 @@ async def job_results(request: Request) -> Response:
 
 async def result_item(request: Request) -> Response:
     """Return the STAC Item of one asset."""
-    job, result = await _result(request)
-    asset = _asset(request, result)
+    job, result = await result_of(request)
+    asset = asset_of(request, result)
     links = _Links(root_url(request), service_of(request).access)
     document = results.item_document(job, asset, links)
     return JSONResponse(document, media_type="application/geo+json")
@@ -213,17 +213,24 @@ async def result_item(request: Request) -> Response:
 
 async def result_asset(request: Request) -> Response:
     """Return one result file."""
-    job, result = await _result(request)
-    asset = _asset(request, result)
+    job, result = await result_of(request)
+    asset = asset_of(request, result)
+    place = place_of(request, job)
+    if isinstance(place, ObjectStore):
+        return await stored_response(request, place, asset)
+    return file_response(request, place / asset["name"], asset["media_type"])
+
+
+def place_of(request: Request, job: Job) -> Path | ObjectStore:
+    """Return where a job's result files are."""
     folder = service_of(request).queue.folder(job.id)
     place = stored_place(folder)
     if place is not None and is_address(place):
-        return await stored_response(request, ObjectStore(place), asset)
-    path = (Path(place) if place else folder / "results") / asset["name"]
-    return file_response(request, path, asset["media_type"])
+        return ObjectStore(place)
+    return Path(place) if place else folder / "results"
 
 
-async def _result(request: Request) -> tuple[Job, dict[str, Any]]:
+async def result_of(request: Request) -> tuple[Job, dict[str, Any]]:
     """Return a finished job and what its child left; else the error that openEO wants."""
     _check_token_or_link(request)
     job = job_of(request)
@@ -263,7 +270,8 @@ def _check_token_or_link(request: Request) -> None:
         check_token(request)
 
 
-def _asset(request: Request, result: dict[str, Any]) -> dict[str, Any]:
+def asset_of(request: Request, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of the result file that the path names; NotFound (404)."""
     name = request.path_params["name"]
     # Only names that the job itself listed lead to a file.
     for asset in result["assets"]:

@@ -45,7 +45,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 def serve(
     settings: Settings,
-    on_ready: Callable[[str, Path], None] | None = None,
+    on_ready: Callable[[str, Path, str], None] | None = None,
     watch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
     """Serve until idle, or until SIGINT or SIGTERM.
@@ -55,7 +55,8 @@ def serve(
     settings
         Settings of the server.
     on_ready
-        Called with address and ``server.json`` when the server is listening.
+        Called when the server is listening, with its address, ``server.json``, and a link that
+        signs a browser in, once.
     watch
         Called each second with what the server is at (:func:`status.describe_status`).
 
@@ -101,7 +102,7 @@ async def _serve(
     settings: Settings,
     sock: socket.socket,
     known: dict[str, Any],
-    on_ready: Callable[[str, Path], None] | None,
+    on_ready: Callable[[str, Path, str], None] | None,
     watch: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
     state = settings.folder
@@ -135,7 +136,8 @@ async def _serve(
     _write_private(state.server_file, known)
     _log.info("Serving %s on %s", state.root, known["url"])
     if on_ready:
-        on_ready(known["url"], state.server_file)
+        link = f"{settings.public_url or known['url']}/#login={service.invitations.issue()}"
+        on_ready(known["url"], state.server_file, link)
     try:
         await server.serve(sockets=[sock])
     finally:

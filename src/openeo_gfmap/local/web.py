@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .access import Access, is_local_host
+from .access import Access, Invitations, is_local_host
 from .catalog import Catalog
 from .documents import check_depth
 from .errors import OpenEOError
@@ -90,6 +90,7 @@ class Service:
     store: JobStore
     queue: BatchQueue
     activity: Activity = field(default_factory=Activity)
+    invitations: Invitations = field(default_factory=Invitations)
     _engine: asyncio.Future[None] | None = None
 
     async def load_engine(self) -> None:
