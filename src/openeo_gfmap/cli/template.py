@@ -6,21 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from openeo_gfmap.cli.values import shown
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 __all__ = ["Guess", "guess", "write_template"]
-
-#: Names of columns that likely hold what a raster of labels should show, the likeliest first.
-_LABELS = (
-    "croptype_label", "crop_type", "croptype", "ewoc_code", "label", "class", "class_id",
-    "landcover", "lc_label", "code",
-)  # fmt: skip
-_NAMES = ("croptype_name", "label_name", "class_name", "crop_name")
 
 
 @dataclass(frozen=True)
@@ -67,6 +56,7 @@ def guess(path: Path) -> Guess:
     InputError
         When it cannot be read, or its samples cannot be used.
     """
+    from openeo_gfmap.recipes.labels import LABEL_COLUMNS, LABEL_NAME_COLUMNS  # noqa: PLC0415
     from openeo_gfmap.recipes.samples import (  # noqa: PLC0415
         SampleColumns,
         prepare_samples,
@@ -82,15 +72,11 @@ def guess(path: Path) -> Guess:
         len(prepared),
         int(prepared.extract.sum()),
         found,
-        _labels(prepared),
-        next((each for each in _NAMES if each in prepared), None),
+        next((each for each in LABEL_COLUMNS if each in prepared), None),
+        next((each for each in LABEL_NAME_COLUMNS if each in prepared), None),
         dates.min().strftime("%Y-%m-%d") if len(dates) else None,
         dates.max().strftime("%Y-%m-%d") if len(dates) else None,
     )
-
-
-def _labels(samples: gpd.GeoDataFrame) -> str | None:
-    return next((each for each in _LABELS if each in samples), None)
 
 
 def write_template(guessed: Guess, samples: Path, folder: Path, backend: str) -> str:
