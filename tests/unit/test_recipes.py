@@ -282,7 +282,7 @@ def test_a_plan_needs_no_back_end() -> None:
     # 70 days at 0.4 dates a day, 15 bands, 64 x 64 pixels, three patches.
     assert plan.values == 3 * 28 * 15 * 64 * 64
     assert "Patches                  3" in str(plan)
-    assert "<td>sentinel2-patches</td>" in plan._repr_html_()
+    assert ">sentinel2-patches</td>" in plan._repr_html_()
 
 
 def test_the_job_table_has_the_wanted_first_and_what_touches_them_after() -> None:

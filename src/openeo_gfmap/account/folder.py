@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from openeo_gfmap.manager.ledger import Sample, Sums
 from openeo_gfmap.manager.model import Job
 from openeo_gfmap.manager.register import open_book
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
+from openeo_gfmap.utils.html import facts_table
 
 __all__ = ["RunFolder"]
 
@@ -111,6 +113,15 @@ class RunFolder:
     def running(self) -> bool:
         """Whether a process runs the jobs now."""
         return self.holder() is not None
+
+    def _repr_html_(self) -> str:
+        states = Counter(job.status.shown for job in self.jobs())
+        facts = [
+            ("Samples", str(self.sums())),
+            ("Jobs", ", ".join(f"{count} {state}" for state, count in states.items()) or "none"),
+            ("Run now by", self.holder() or "nobody"),
+        ]
+        return facts_table(facts, str(self.output_dir))
 
     def close(self) -> None:
         """Release the store."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager.answers import one_line
+from openeo_gfmap.manager.notebook import progress_html, show_live
 from openeo_gfmap.manager.progress import Progress
 from openeo_gfmap.manager.session import Session
 
@@ -23,6 +24,8 @@ class Run:
 
     In a ``with`` statement the end of the block waits for the end of the run; an exception in the
     block, such as Ctrl-C, stops it first.
+
+    In a notebook, a cell that ends in the run shows how it stands, up to date until it is over.
 
     When the program ends before the run does, the run ends with it, as after a kill: nothing is
     lost, and the same again takes it up.
@@ -119,6 +122,20 @@ class Run:
         self.stop()
         self._thread.join()
 
+    @property
+    def _state(self) -> str:
+        return "running" if self.running else "failed" if self._error is not None else "ended"
+
     def __repr__(self) -> str:
-        state = "running" if self.running else "failed" if self._error is not None else "ended"
-        return f"<Run {state}: {self.status().line}>"
+        return f"<Run {self._state}: {self.status().line}>"
+
+    def _repr_html_(self) -> str:
+        return progress_html(self.status(), f"Run {self._state}")
+
+    def _ipython_display_(self) -> None:
+        """Show how the run stands, and go on showing it until it is over."""
+        show_live(self._repr_html_, self.__repr__, self._over_within)
+
+    def _over_within(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self.running

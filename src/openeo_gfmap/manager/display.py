@@ -17,7 +17,7 @@ from rich.text import Text
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager.lifecycle import JobStatus
-from openeo_gfmap.manager.progress import Progress, amount, duration, spending
+from openeo_gfmap.manager.progress import Progress
 
 __all__ = ["Display", "LogDisplay", "TerminalDisplay", "make_display"]
 
@@ -109,21 +109,11 @@ def render(progress: Progress) -> RenderableType:
         for status in JobStatus
         if progress.counts.get(status)
     )
-    rate, left = progress.samples_per_minute, progress.seconds_left
     table = Table.grid(padding=(0, 2))
     table.add_row("jobs", bar, f"{progress.done} of {progress.jobs} done")
-    samples = progress.samples
-    received = f"{samples.received:,} of {samples.expected:,} received"
-    table.add_row("samples", received, f"{rate:.1f} a minute" if rate else "")
-    if samples.lacking:
-        table.add_row("", Text(samples.lacking, style="yellow"), "")
-    table.add_row(
-        "time", duration(progress.seconds), f"about {duration(left)} left" if left else ""
-    )
-    costs = progress.costs
-    if costs.spent or costs.limit is not None:
-        rest = f"about {amount(costs.left)} more" if costs.left else ""
-        table.add_row("costs", spending(costs), rest)
+    for name, value, rest in progress.facts():
+        # What has no name is what is lacking.
+        table.add_row(name, Text(value, style="" if name else "yellow"), rest)
     messages = [
         Text(line, style="yellow", overflow="ellipsis", no_wrap=True)
         for line in progress.message.splitlines()

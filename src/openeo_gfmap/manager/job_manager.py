@@ -42,6 +42,7 @@ from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.manager.worker import Worker
 from openeo_gfmap.stac.constants import CONSTELLATION
 from openeo_gfmap.stac.tree import write_collection
+from openeo_gfmap.utils.html import facts_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -447,6 +448,19 @@ class GFMAPJobManager:
             "max_costs": self._options.max_costs,
         }
 
+    def _repr_html_(self) -> str:
+        backends = (
+            f"{name} ({_shown_number(number)} at once)" for name, number in self._backends.items()
+        )
+        facts = [
+            ("Output folder", str(self._output_dir)),
+            ("Back-ends", ", ".join(backends) or "none yet: add_backend"),
+            ("Collection", self._collection_id or self._output_dir.name),
+        ]
+        if self._last is not None:
+            facts.append(("Last run", self._last.loop.progress.line))
+        return facts_table(facts, "Job manager")
+
     def _write_stac(self, folder: Path | None, store: JobStore) -> Path:
         # One item at a time: those of a large run do not fit in memory.
         items, count = store.items(), store.count_items()
@@ -470,6 +484,10 @@ class GFMAPJobManager:
         )
         _log.info("The STAC collection of %d items is %s.", count, path)
         return path
+
+
+def _shown_number(number: ParallelJobs) -> str:
+    return str(number) if isinstance(number, int) else "by time"
 
 
 def _starts_nothing(row: pd.Series[Any]) -> None:

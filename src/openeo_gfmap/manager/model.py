@@ -6,7 +6,7 @@ Frozen values only; what they mean together is in `openeo_gfmap.manager.lifecycl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -121,6 +121,12 @@ class Job:
     overrides: str | None = None
     running_since: str | None = None
     missing: str | None = None
+
+    def _repr_html_(self) -> str:
+        from openeo_gfmap.utils.html import facts_table, told  # noqa: PLC0415
+
+        known = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return facts_table((name, told(value)) for name, value in known if value is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,27 @@ class Progress:
             return None
         return self.seconds / self.new_jobs * (self.jobs - self.done)
 
+    @property
+    def states(self) -> str:
+        """How many jobs are in each state."""
+        return ", ".join(f"{self.counts[s]} {s.value}" for s in JobStatus if self.counts.get(s))
+
+    def facts(self) -> list[tuple[str, str, str]]:
+        """Return what a table of it says, without the jobs: name, value, and how it goes on."""
+        rate, left, samples = self.samples_per_minute, self.seconds_left, self.samples
+        received = f"{samples.received:,} of {samples.expected:,} received"
+        facts = [("samples", received, f"{rate:.1f} a minute" if rate else "")]
+        if samples.lacking:
+            facts.append(("", samples.lacking, ""))
+        rest = f"about {duration(left)} left" if left else ""
+        facts.append(("time", duration(self.seconds), rest))
+        if self.costs.spent or self.costs.limit is not None:
+            more = f"about {amount(self.costs.left)} more" if self.costs.left else ""
+            facts.append(("costs", spending(self.costs), more))
+        return facts
+
     def __str__(self) -> str:
-        states = ", ".join(f"{self.counts[s]} {s.value}" for s in JobStatus if self.counts.get(s))
-        parts = [f"{self.done} of {self.jobs} jobs done ({states})", str(self.samples)]
+        parts = [f"{self.done} of {self.jobs} jobs done ({self.states})", str(self.samples)]
         if self.samples_per_minute is not None:
             parts.append(f"{self.samples_per_minute:.1f} a minute")
         if self.seconds_left:
@@ -80,6 +98,11 @@ class Progress:
 
     def __repr__(self) -> str:
         return f"<{self.line}>"
+
+    def _repr_html_(self) -> str:
+        from openeo_gfmap.manager.notebook import progress_html  # noqa: PLC0415
+
+        return progress_html(self)
 
 
 def duration(seconds: float) -> str:

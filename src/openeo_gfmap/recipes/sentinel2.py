@@ -29,6 +29,7 @@ from openeo_gfmap.recipes.results import PATH, ResultWriter, extracted_features
 from openeo_gfmap.recipes.samples import SampleColumns
 from openeo_gfmap.recipes.windows import square_windows
 from openeo_gfmap.temporal import TemporalContext
+from openeo_gfmap.utils.html import settings_table
 from openeo_gfmap.utils.upload import upload_geoparquet
 
 if TYPE_CHECKING:
@@ -184,6 +185,9 @@ class Sentinel2Patches:
                 )
         if self.composite_by not in _COMPOSITORS:
             raise InputError(f"composite_by is {self.composite_by!r}; expected median or mean.")
+
+    def _repr_html_(self) -> str:
+        return settings_table(self, self.name)
 
     # -------------------------------------------------------------------------------------- parts
 
