@@ -77,7 +77,7 @@ NAMES = {
     },
     "openeo_gfmap.preprocessing.interpolation": {"linear_interpolation"},
     "openeo_gfmap.preprocessing.scaling": {"compress_uint16", "compress_uint8"},
-    "openeo_gfmap.stac": {"AUXILIARY"},
+    "openeo_gfmap.stac": {"AUXILIARY", "merge"},
     "openeo_gfmap.stac.constants": {
         "AUXILIARY",
         "CONSTELLATION",
@@ -87,6 +87,7 @@ NAMES = {
         "LICENSE",
         "LICENSE_LINK",
         "PLATFORM",
+        "QUICKLOOK",
         "SENTINEL2",
         "STAC_EXTENSIONS",
         "SUMMARIES",

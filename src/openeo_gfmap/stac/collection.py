@@ -32,7 +32,7 @@ class CollectionBuilder:
         Summaries that hold for the product, such as the platforms.
     fields : mapping, optional
         Further fields of the collection, such as its title. A license given here comes with its
-        links; providers and extensions given here stand beside ours.
+        links; providers, extensions and assets given here stand beside ours.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class CollectionBuilder:
         start, end = self._times or (None, None)
         box = self._box or [-180.0, -90.0, 180.0, 90.0]
         licenses = fields.pop("links", [LICENSE_LINK.to_dict()])
-        foreign = fields.pop("stac_extensions", [])
+        foreign, own_assets = fields.pop("stac_extensions", []), fields.pop("assets", {})
         document = {
             "type": "Collection",
             "stac_version": STAC_VERSION,
@@ -153,7 +153,8 @@ class CollectionBuilder:
                 *links,
             ],
         }
-        return {**document, "assets": dict(assets)} if assets else document
+        all_assets = {**own_assets, **assets}
+        return {**document, "assets": all_assets} if all_assets else document
 
     def _extensions(self, summaries: Mapping[str, Any]) -> list[str]:
         """Leave out the extensions whose schemas ask for fields that an empty collection lacks."""

@@ -15,7 +15,15 @@ from typing import Any
 
 from openeo_gfmap.stac.constants import ITEM_ASSETS, STAC_EXTENSIONS
 
-__all__ = ["CubeFile", "Variable", "cube_item", "item_id", "modern_item", "service_item"]
+__all__ = [
+    "CubeFile",
+    "Variable",
+    "cube_item",
+    "foreign_extensions",
+    "item_id",
+    "modern_item",
+    "service_item",
+]
 
 STAC_VERSION = "1.1.0"
 NETCDF = "application/x-netcdf"
@@ -219,12 +227,16 @@ def extensions_of(objects: Iterable[Mapping[str, Any]], document: Mapping[str, A
         for mapping in [each, *each.get("bands", ())]:
             prefixes = {field.partition(":")[0] for field in mapping if ":" in field}
             names |= {_PREFIXES[prefix] for prefix in prefixes if prefix in _PREFIXES}
-    others = [
+    return [*sorted(_SCHEMAS[name] for name in names), *foreign_extensions(document)]
+
+
+def foreign_extensions(document: Mapping[str, Any]) -> list[str]:
+    """Return the schemas of extensions that we know nothing of."""
+    return [
         schema
         for schema in document.get("stac_extensions") or ()
         if not any(f"/{name}/" in schema for name in _SCHEMAS)
     ]
-    return [*sorted(_SCHEMAS[name] for name in names), *others]
 
 
 def _item(

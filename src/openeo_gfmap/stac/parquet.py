@@ -278,8 +278,8 @@ def infer(value: Any) -> pa.DataType:  # noqa: PLR0911 - one for each JSON type
 def unify(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """Return the type that holds the values of both.
 
-    Whole numbers and fractions are fractions, structures have the fields of both, and what has
-    nothing in common is text: JSON of what is none.
+    Whole numbers, truth values and fractions are fractions, structures have the fields of both, and
+    what has nothing in common is text: JSON of what is none.
     """
     if one.equals(other) or pa.types.is_null(other):
         return one
@@ -299,7 +299,9 @@ def unify(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    # Truth values too: Arrow's inference makes ones and zeros of those among fractions.
+    is_numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(is_numeric or pa.types.is_boolean(kind))
 
 
 def _fitted(value: Any, kind: pa.DataType) -> Any:

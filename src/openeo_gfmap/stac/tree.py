@@ -308,7 +308,7 @@ def _addressed(item: Mapping[str, Any], to: str) -> dict[str, Any]:
 
 
 def _relative(href: str, to: str) -> str:
-    if "://" in href or Path(href).is_absolute():
+    if "://" in href or os.path.isabs(href):  # noqa: PTH117 - millions of times, and ten times as fast
         return href
     return posixpath.normpath(f"{to}/{href}")
 
