@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import xarray as xr
+from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -178,11 +185,10 @@ def test_the_dilated_mask_tells_clouds_where_there_are_no_classes(tmp_path: Path
 
 
 def test_what_is_no_cube_cannot_pass(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text("{}")
-    (found,) = inspect(path, None, QualityGates())
-    assert found.gate == "opens"
-    assert "a.json is no NetCDF cube" in str(found)
+    for name, message in (("a.nc", "is no netCDF-4 cube"), ("a.zarr", "cannot be inspected")):
+        (found,) = inspect(tmp_path / name, None, QualityGates())
+        assert found.gate == "opens"
+        assert f"{name} {message}" in str(found)
 
 
 def test_floats_have_nan_for_nodata(tmp_path: Path) -> None:
@@ -192,7 +198,7 @@ def test_floats_have_nan_for_nodata(tmp_path: Path) -> None:
     gates = QualityGates(max_nodata=0.25, values={RED: (None, 0.5)})
     assert findings(path, gates) == ()
     (found,) = findings(path, QualityGates(max_nodata=0.24))
-    assert str(found) == "is nodata in 25.0%, expected 24.0% at most"
+    assert str(found) == "is nodata in 25%, expected 24% at most"
 
 
 @pytest.mark.parametrize(
@@ -209,6 +215,13 @@ def test_floats_have_nan_for_nodata(tmp_path: Path) -> None:
         ({"max_gap_days": -1}, "max_gap_days is -1"),
         ({"values": {"x": 5}}, "values of x are 5"),
         ({"values": {"x": (5, 1)}}, "the lowest comes first"),
+        ({"dtype": "uint61"}, "dtype is 'uint61'; expected the name of a data type"),
+        ({"within_period": "yes"}, "within_period is 'yes'; expected true or false"),
+        ({"clear_share": None}, "clear_share is None"),
+        ({"min_dates": True}, "min_dates is True"),
+        ({"bands": 3}, "bands is 3; expected a list of names"),
+        ({"max_nodata_by_band": 0.5}, "max_nodata_by_band is 0.5; expected one entry"),
+        ({"values": [0, 5]}, r"values is \[0, 5\]; expected one entry"),
         ({"min_clear_date": 3}, "is no quality gate; did you mean 'min_clear_dates'"),
         ({"zzz": 3}, "is no quality gate; there are shape"),
     ],
@@ -222,6 +235,108 @@ def test_gates_go_through_plain_values() -> None:
     assert QualityGates().to_dict() == {}
     assert QualityGates.from_mapping(ALL.to_dict()) == ALL
     assert QualityGates.from_mapping({"values": {"x": ["none", 5]}}).values == {"x": (None, 5)}
+    assert pickle.loads(pickle.dumps(ALL)) == copy.deepcopy(ALL) == ALL
+    assert len({ALL, QualityGates(), QualityGates()}) == 2
+
+
+def test_a_share_that_is_the_limit_passes(tmp_path: Path) -> None:
+    red = np.full((1, 2, 5), 800, np.uint16)
+    red[0, 0, :3] = 65535  # 1 - 0.7 is above 0.3 in floating point
+    path = write(tmp_path / "a.nc", {RED: red}, DATES[:1])
+    assert findings(path, QualityGates(max_nodata=0.3)) == ()
+    (found,) = findings(path, QualityGates(max_nodata=0.2999))
+    assert str(found) == "is nodata in 30%, expected 29.99% at most"
+
+
+def test_dates_in_a_unit_that_cannot_be_read_do_not_pass(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nc", good())
+    with h5py.File(path, "r+") as file:
+        file["t"].attrs["units"] = "months since 1990-01-01"
+    for gates in (QualityGates(), QualityGates(min_dates=1), QualityGates(min_clear_dates=1)):
+        (found,) = findings(path, gates)
+        assert found.gate == "opens"
+        assert "has 4 dates in 'months since 1990-01-01'" in str(found)
+    assert inspect(path, describe(path), QualityGates(shape=(3, 5))) == ()
+
+
+def test_a_period_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="start is '01/05/2021'; expected an ISO date"):
+        findings(write(tmp_path / "a.nc", good()), ALL, start="01/05/2021")
+
+
+@pytest.mark.parametrize("kind", [">i2", ">u2", "<u2"])
+def test_bytes_of_any_order_are_the_same_values(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nc", {RED: good()[RED].astype(kind)})
+    assert findings(path, QualityGates(values={RED: (800, 800)})) == ()
+
+
+def write_tiff(path: Path, *, epsg: int | None = 32631) -> Path:
+    profile = {"driver": "GTiff", "width": 5, "height": 3, "count": 2, "dtype": "uint16"}
+    place = {"crs": epsg and f"EPSG:{epsg}", "transform": Affine(10, 0, 500_000, 0, -10, 5_600_000)}
+    with rasterio.open(path, "w", **profile, **place, nodata=65535) as file:
+        red = np.full((3, 5), 800, np.uint16)
+        red[0] = 65535
+        file.write(red, 1)
+        file.write(np.full((3, 5), 4, np.uint16), 2)
+        file.set_band_description(1, RED)
+    return path
+
+
+def test_a_geotiff_is_inspected_as_a_cube_without_dates(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "a.tif")
+    gates = QualityGates(
+        shape=(3, 5), crs="utm", resolution=10, bands=(RED, "B2"), dtype="uint16",
+        max_nodata=0.2, values={RED: (800, 800), "B2": (4, 4)},
+    )  # fmt: skip
+    assert inspect(path, None, gates, start=START, end=END) == ()
+    for wrong, message in (
+        ({"shape": (3, 4)}, "has 3 x 5 pixels, expected 3 x 4"),
+        ({"bands": (SCL,)}, f"lacks {SCL}; it has {RED}, B2"),
+        ({"max_nodata_by_band": {RED: 0.3}}, f"{RED} is nodata in 33.33%, expected 30% at most"),
+        ({"values": {"*": (None, 799)}}, f"{RED} is 800 to 800, expected … to 799"),
+        ({"min_dates": 1}, "has 0 dates, expected 1 or more"),
+    ):
+        assert [str(f) for f in inspect(path, None, QualityGates(**wrong))] == [message]
+    (found,) = inspect(write_tiff(tmp_path / "b.tif", epsg=None), None, QualityGates())
+    assert "has no CRS" in str(found)
+
+
+def test_without_rasterio_a_geotiff_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    (found,) = inspect(tmp_path / "a.tif", None, QualityGates())
+    assert "pip install 'openeo-gfmap[local]'" in str(found)
+
+
+def test_a_table_opens_and_has_rows_and_columns(tmp_path: Path) -> None:
+    full = pd.DataFrame({"date": ["2021-05-01"], RED: [800]})
+    for rows in (1, 0):
+        frame = full.head(rows)
+        paths = [tmp_path / f"a.{kind}" for kind in ("parquet", "csv", "json")]
+        frame.to_parquet(paths[0])
+        frame.to_csv(paths[1], index=False)
+        frame.to_json(paths[2], orient="records")
+        for path in paths:
+            found = inspect(path, None, QualityGates(bands=(RED,)), start=START, end=END)
+            assert [f.gate for f in found] == ([] if rows else ["opens"])
+            if not rows:
+                assert str(found[0]) == f"{path.name} opens, but is empty"
+                continue
+            found = inspect(path, None, QualityGates(bands=(SCL,), shape=(3, 5)))
+            assert [str(f) for f in found] == [
+                f"lacks {SCL}; it has date, {RED}",
+                "is a table, without pixels; expected shape [3, 5]",
+            ]
+    features = tmp_path / "a.geojson"
+    for properties, gates in (([{"id": 1}], []), ([], ["opens"])):
+        members = [{"type": "Feature", "properties": each} for each in properties]
+        features.write_text(json.dumps({"type": "FeatureCollection", "features": members}))
+        assert [f.gate for f in inspect(features, None, QualityGates())] == gates
+    for name in ("b.parquet", "b.json", "b.csv"):
+        (tmp_path / name).write_bytes(b"\xff\xfe nothing")
+        (found,) = inspect(tmp_path / name, None, QualityGates())
+        assert f"{name} does not open as" in str(found)
 
 
 def test_real_files_pass_what_they_are(shared_data: Path) -> None:

@@ -10,7 +10,8 @@ Each gate is off until it is given. `inspect` returns what is wrong with a file,
 each gate that it does not pass.
 """
 
+from openeo_gfmap.quality.finding import Finding
 from openeo_gfmap.quality.gates import QualityGates, ValueRange
-from openeo_gfmap.quality.inspection import Finding, inspect
+from openeo_gfmap.quality.inspection import inspect
 
 __all__ = ["Finding", "QualityGates", "ValueRange", "inspect"]

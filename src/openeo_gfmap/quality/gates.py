@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from openeo_gfmap.errors import InputError
 
@@ -33,7 +35,7 @@ class QualityGates:
     resolution : float, optional
         Size of a pixel, in units of the CRS.
     bands : sequence of str, optional
-        Variables that must be there; others may be, too.
+        Variables that must be there (columns of a table); others may be, too.
     dtype : str, optional
         Data type of these bands, or of all where none are named, such as "uint16".
     within_period : bool
@@ -57,7 +59,7 @@ class QualityGates:
         information on clouds all dates count; without a known period, from the first date to the
         last.
     values : mapping of str to (float or None, float or None)
-        Lowest and highest value by band; ``"*"`` for all others. Nodata is not a value.
+        Lowest and highest value by band, as stored; ``"*"`` for all others. Nodata is not a value.
 
     Raises
     ------
@@ -73,15 +75,18 @@ class QualityGates:
     within_period: bool = True
     min_dates: int | None = None
     max_nodata: float | None = None
-    max_nodata_by_band: Mapping[str, float] = field(default_factory=dict)
+    max_nodata_by_band: Mapping[str, float] = field(default_factory=dict, hash=False)
     min_clear_dates: int | None = None
     clear_share: float = 0.5
     max_gap_days: float | None = None
-    values: Mapping[str, ValueRange] = field(default_factory=dict)
+    values: Mapping[str, ValueRange] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "bands", _names(self.bands))
+        set_(self, "dtype", _dtype(self.dtype))
+        if not isinstance(self.within_period, bool):
+            raise InputError(f"within_period is {self.within_period!r}; expected true or false.")
         if self.shape is not None:
             set_(self, "shape", _shape(self.shape))
         if self.crs is not None and not _CRS.fullmatch(str(self.crs)):
@@ -90,14 +95,18 @@ class QualityGates:
             raise InputError(f"resolution is {self.resolution!r}; it must be a number above 0.")
         for name in ("min_dates", "min_clear_dates"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 0):
+            if value is not None and (type(value) is not int or value < 0):
                 raise InputError(f"{name} is {value!r}; it must be a whole number, 0 or more.")
         if self.max_gap_days is not None and not (
             _number(self.max_gap_days) and self.max_gap_days >= 0
         ):
             raise InputError(f"max_gap_days is {self.max_gap_days!r}; expected days, 0 or more.")
-        for name in ("max_nodata", "clear_share"):
-            _share(name, getattr(self, name))
+        if self.max_nodata is not None:
+            _share("max_nodata", self.max_nodata)
+        _share("clear_share", self.clear_share)
+        for name in ("max_nodata_by_band", "values"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise InputError(f"{name} is {value!r}; expected one entry for each band.")
         for band, share in self.max_nodata_by_band.items():
             _share(f"max_nodata_by_band of {band}", share)
         set_(self, "max_nodata_by_band", MappingProxyType(dict(self.max_nodata_by_band)))
@@ -120,6 +129,9 @@ class QualityGates:
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
                 raise InputError(f"{key!r} is no quality gate; {hint}")
         return cls(**given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return QualityGates.from_mapping, (self.to_dict(),)  # views of dicts cannot be pickled
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gates that are not as by default, as plain values."""
@@ -145,20 +157,32 @@ def _number(value: Any) -> bool:
 
 
 def _names(bands: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(bands, str) or not all(isinstance(band, str) for band in bands):
+    given = not isinstance(bands, str) and isinstance(bands, Iterable)
+    if not given or not all(isinstance(band, str) for band in bands):
         raise InputError(f"bands is {bands!r}; expected a list of names.")
     return tuple(bands)
 
 
+def _dtype(name: Any) -> str | None:
+    if name is None:
+        return None
+    try:
+        return str(np.dtype(name))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"dtype is {name!r}; expected the name of a data type, such as 'uint16'."
+        ) from None
+
+
 def _shape(shape: Any) -> tuple[int, int]:
-    whole = isinstance(shape, list | tuple) and all(isinstance(side, int) for side in shape)
+    whole = isinstance(shape, list | tuple) and all(type(side) is int for side in shape)
     if not whole or len(shape) != 2 or min(shape) < 1:
         raise InputError(f"shape is {shape!r}; expected rows and columns, such as (64, 64).")
     return (shape[0], shape[1])
 
 
 def _share(name: str, value: Any) -> None:
-    if value is not None and not (_number(value) and 0 <= value <= 1):
+    if not (_number(value) and 0 <= value <= 1):
         raise InputError(f"{name} is {value!r}; expected a share from 0 to 1.")
 
 
