@@ -208,7 +208,7 @@ class World:
         hrefs = [link["href"] for link in collection["links"] if link["rel"] == "item"]
         items = [json.loads((self.out / "stac" / href).read_text()) for href in hrefs]
         assert len({item["id"] for item in items}) == len(items)
-        assert len(list((self.out / "stac/items").iterdir())) == len(items)
+        assert len(list((self.out / "stac/items").rglob("*.json"))) == len(items)
         return items
 
     def _check_log(self, failed: Mapping[int, tuple[str, str]], warnings: int) -> None:

@@ -103,6 +103,6 @@ def tell(path: Path, store: JobStore) -> None:
     if not sums.lacking:
         _log.info("%s%s; see %s.", sums, still, path)
         return
-    _log.warning("%s%s; the reason of each is in %s. Most often:", sums, still, path)
+    _log.info("%s%s; the reason of each is in %s. Most often:", sums, still, path)
     for reason, count in commonest(store.samples(), _REASONS):
-        _log.warning("  %s of them: %s", f"{count:,}", reason)
+        _log.info("  %s of them: %s", f"{count:,}", reason)
