@@ -14,10 +14,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-# The example on the bundled fields, for a quarter of a year.
+# The main job on 16 bundled fields, for three months.
 demo: install
-	@GFMAP_SAMPLES=examples/data/demo_fields.gpkg GFMAP_DAYS=45 GFMAP_JOBS=0 GFMAP_OUTPUT=gfmap-demo \
-		$(BIN)/python examples/full_extraction_pipeline.py
+	@$(BIN)/gfmap demo --output gfmap-demo
 
 test: install
 	$(BIN)/python -m pytest
