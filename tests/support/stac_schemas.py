@@ -38,12 +38,13 @@ class SchemaFolder:
 
     def check(self, document: Mapping[str, Any]) -> None:
         """Raise with all errors when the document breaks its core schema or an extension's."""
-        kind = {"Feature": "item", "Collection": "collection"}[document["type"]]
+        kinds = {"Feature": "item", "Collection": "collection", "Catalog": "catalog"}
+        kind = kinds[document["type"]]
         version = document["stac_version"]
         core = f"https://schemas.stacspec.org/v{version}/{kind}-spec/json-schema/{kind}.json"
         errors = [
             f"{schema}: {error.json_path}: {error.message[:300]}"
-            for schema in [core, *document["stac_extensions"]]
+            for schema in [core, *document.get("stac_extensions", ())]
             for error in self._validator(schema).iter_errors(document)
         ]
         if errors:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +78,12 @@ def legend_of(samples: gpd.GeoDataFrame, labels: Labels) -> dict[str, int]:
         pairs = {int(number): str(name) for number, name in zip(numbers, names, strict=True)}
         return {name: number for number, name in sorted(pairs.items()) if number}
     return {name: number for number, name in enumerate(sorted(set(map(str, values))), start=1)}
+
+
+def word(name: str) -> str:
+    """Return a name as CF's flag meanings and STAC's classes take it: ASCII, without blanks."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_") or "unnamed"
 
 
 def burn(
@@ -156,7 +164,7 @@ def write_labels(
         "units": "1",
         "grid_mapping": "crs",
         "flag_values": np.array(list(legend.values()), dtype=np.int32),
-        "flag_meanings": " ".join(name.replace(" ", "_") for name in legend),
+        "flag_meanings": " ".join(map(word, legend)),
     }
     dataset = xr.Dataset(
         {labels.variable: (("y", "x"), raster, about), "crs": crs},

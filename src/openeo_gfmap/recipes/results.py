@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.recipes.labels import Labels, write_labels
+from openeo_gfmap.recipes.labels import Labels, word, write_labels
 from openeo_gfmap.stac.constants import AUXILIARY, QUICKLOOK
-from openeo_gfmap.utils import update_nc_attributes
+from openeo_gfmap.utils.netcdf import complete_cf, update_nc_attributes
 from openeo_gfmap.utils.quicklook import write_quicklook
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class ResultWriter:
             if sample is None:
                 raise InputError(f"{path} is no file of a sample of this job.")
             update_nc_attributes(path, self._attributes(row, sample))
+            complete_cf(path)  # of what the back-end left unsaid
             item.properties.update(_properties(sample))
             if self.labels is not None:
                 item.add_asset("auxiliary", self._write_labels(path, fields, row, sample))
@@ -158,7 +159,7 @@ def _label_asset(
         }
     ]
     classes = [
-        {"value": value, "name": re.sub(r"[^\w-]+", "_", name, flags=re.ASCII), "description": name}
+        {"value": value, "name": word(name), "description": name}
         for name, value in legend.items()
         if value in burned
     ]

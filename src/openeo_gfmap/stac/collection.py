@@ -102,7 +102,8 @@ class CollectionBuilder:
             fields = {**fields, **definition, **{k: v for k, v in own.items() if v}}
         elif "title" in fields:
             fields["title"] = key  # the asset's is the name of one file
-        return fields
+        # STAC wants at least two fields of a definition.
+        return fields if len(fields) > 1 else {"title": key, **fields}
 
     def build(
         self, links: Sequence[Mapping[str, Any]], assets: Mapping[str, Any]

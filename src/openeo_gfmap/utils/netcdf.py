@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from openeo_gfmap.errors import InputError
 
-__all__ = ["update_nc_attributes"]
+__all__ = ["complete_cf", "update_nc_attributes"]
+
+if TYPE_CHECKING:
+    import h5py
 
 # What the netCDF-4 format keeps for itself in HDF5 attributes.
 _RESERVED = frozenset(
@@ -63,10 +67,16 @@ def update_nc_attributes(
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
+    with _opened(path, "r+") as file:
+        for name, value in values.items():
+            file.attrs[name] = value
+
+
+def _opened(path: Path, mode: str) -> h5py.File:
     import h5py  # noqa: PLC0415 - heavy, and most programs never edit a file
 
     try:
-        file = h5py.File(path, "r+")
+        return h5py.File(path, mode)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}; check the path.") from None
     except OSError as error:
@@ -74,9 +84,64 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
             f"{path} cannot be edited as a netCDF-4 file ({error}); check that it is one, that it "
             "is writable and that no other program holds it open."
         ) from error
-    with file:
-        for name, value in values.items():
-            file.attrs[name] = value
+
+
+def complete_cf(path: str | Path) -> list[str]:
+    """Add what CF-1.9 wants and some back-ends leave unsaid, in place; return what was added.
+
+    CDSE calls the standard name of time ``t``, and gives the CRS as WKT only. Nothing that is right
+    is touched, and no pixel.
+
+    Parameters
+    ----------
+    path : str or Path
+        A netCDF-4 file of patches.
+
+    Returns
+    -------
+    list of str
+        ``<variable>:<attribute>`` of each attribute that was set; empty when all was there.
+
+    Raises
+    ------
+    InputError
+        When the file is no netCDF-4 file.
+    """
+    wanted: dict[tuple[str, str], Any] = {}
+    with _opened(Path(path), "r") as file:
+        if not _text(file.attrs.get("Conventions")).startswith("CF-"):
+            wanted["/", "Conventions"] = "CF-1.9"
+        for name, variable in file.items():
+            if " since " in _text(variable.attrs.get("units")):
+                if _text(variable.attrs.get("standard_name")) != "time":
+                    wanted[name, "standard_name"] = "time"
+            elif "crs_wkt" in variable.attrs and "grid_mapping_name" not in variable.attrs:
+                for key, value in _grid_mapping(_text(variable.attrs["crs_wkt"])).items():
+                    if key not in variable.attrs:
+                        wanted[name, key] = value
+    if wanted:
+        with _opened(Path(path), "r+") as file:
+            for (name, key), value in wanted.items():
+                file[name].attrs[key] = value
+    return [f"{name}:{key}" for name, key in wanted]
+
+
+@lru_cache(maxsize=64)
+def _grid_mapping(wkt: str) -> dict[str, Any]:
+    from pyproj import CRS  # noqa: PLC0415
+    from pyproj.exceptions import CRSError  # noqa: PLC0415
+
+    try:
+        attributes = CRS.from_wkt(wkt).to_cf()
+    except CRSError:
+        return {}
+    return {key: _checked_value(key, value) for key, value in attributes.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else ""
 
 
 def _checked_name(name: str) -> str:
