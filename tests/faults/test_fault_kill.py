@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from faults.nursery import Nursery
@@ -65,10 +66,16 @@ def catalogue(folder: Path) -> dict[str, Any]:
     """Return all documents of the collection, without times and the back-end's job ids."""
     stac = folder / "out" / "stac"
     return {
-        path.relative_to(stac).as_posix(): _timeless(json.loads(path.read_text()))
+        path.relative_to(stac).as_posix(): _timeless(_content(path))
         for path in stac.rglob("*")
         if path.is_file()
     }
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    return json.loads(path.read_text())
 
 
 def _timeless(document: Any) -> Any:
