@@ -27,6 +27,10 @@ def test_what_the_store_holds_is_shown(tmp_path: Path) -> None:
             assert str(os.getpid()) in str(run.holder())
             assert [job.id for job in run.jobs()] == ["j-1", None]
             assert [job.id for job in run.past_jobs()] == ["j-0"]
+            assert [job.id for job in run.attempts(0)] == ["j-0", "j-1"]
+            assert [job.id for job in run.attempts(1)] == [None]
+            with pytest.raises(InputError, match="no row 2; the tracker has rows 0 to 1"):
+                run.attempts(2)
             assert run.columns() == ["sample_id", "recipe"]
             assert run.record(1).values["sample_id"] == "b"
             assert [s.sample_id for s in run.samples()] == ["a", "b"]

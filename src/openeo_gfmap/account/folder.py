@@ -63,6 +63,19 @@ class RunFolder:
         """Iterate over the earlier jobs of all rows, which failed and were made again."""
         return self._store.past_jobs()
 
+    def attempts(self, row: int) -> list[Job]:
+        """Return all jobs that were made for a row, oldest first; the last is as it stands now.
+
+        Raises
+        ------
+        InputError
+            When there is no such row.
+        """
+        jobs = self._store.jobs()
+        if not 0 <= row < len(jobs):
+            raise InputError(f"there is no row {row}; the tracker has rows 0 to {len(jobs) - 1}.")
+        return [*self._store.past(row), jobs[row]]
+
     def columns(self) -> list[str]:
         """Return the columns of the user's table."""
         return self._store.columns()
