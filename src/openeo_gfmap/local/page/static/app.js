@@ -7,7 +7,7 @@ import { jobView } from "./job.js";
 import { jobsView } from "./jobs.js";
 
 const SECONDS_BUSY = 1.5;
-const SECONDS_IDLE = 5;
+const SECONDS_IDLE = 3;
 
 const main = document.getElementById("main");
 const trouble = document.getElementById("trouble");
@@ -63,6 +63,7 @@ async function look() {
     return;
   }
   clearTimeout(timer);
+  if (!session.open) return;
   looking = true;
   let busy = false;
   try {

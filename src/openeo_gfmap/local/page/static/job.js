@@ -8,7 +8,6 @@ import { logPanel } from "./log.js";
 import { resultsPanel } from "./results.js";
 
 const ACTIVE = ["queued", "running"];
-const SECONDS_BETWEEN_LOOKS = 15;
 const USAGE = { cpu: "CPU time", duration: "Duration", max_memory: "Most memory" };
 
 /**
@@ -18,7 +17,8 @@ const USAGE = { cpu: "CPU time", duration: "Duration", max_memory: "Most memory"
 export function jobView(id, look) {
   const path = `jobs/${encodeURIComponent(id)}`;
   let job = null;
-  let asked = 0;
+  let stale = true; // whether the description is to be asked for
+  let counts = "";
   let failed = false; // whether the problem that is shown is that of an action
 
   const title = h("h1", {}, id);
@@ -46,13 +46,15 @@ export function jobView(id, look) {
     const work = status.running.find((each) => each.id === id);
     const wait = status.queued.findIndex((each) => each.id === id);
     const seen = work ? "running" : wait >= 0 ? "queued" : null;
-    const due = Date.now() / 1000 - asked > SECONDS_BETWEEN_LOOKS;
+    const told = JSON.stringify(status.jobs);
     const active = job !== null && ACTIVE.includes(job.status);
     // The description holds the whole process, which may be large: asked for when there is news.
-    if (job === null || (seen ?? (active ? null : job.status)) !== job.status || (due && !seen)) {
+    // A short job may come and go between two looks; then the counts tell.
+    if (stale || told !== counts || (seen ?? (active ? null : job.status)) !== job.status) {
+      stale = false;
+      counts = told;
       const first = job === null;
       job = await get(path);
-      asked = Date.now() / 1000;
       describe(first);
     }
     showNow(work, wait);
@@ -141,11 +143,8 @@ export function jobView(id, look) {
       complain(error.message);
       return false;
     }
-    asked = 0;
-    if (rest) {
-      job = null;
-      await look();
-    }
+    stale = true;
+    if (rest) await look();
     return true;
   }
 
