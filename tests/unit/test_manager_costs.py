@@ -12,10 +12,10 @@ import pytest
 import shapely
 
 from openeo_gfmap.manager import job_store, rows, sqlite_store
-from openeo_gfmap.manager.catalog import write_collection
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.tracker import Tracker
+from openeo_gfmap.stac.tree import write_collection
 
 REMARKS = (None, "two\nlines", "an old\rline", "")
 
@@ -204,8 +204,9 @@ def test_only_new_items_are_written_to_the_catalogue(tmp_path: Path) -> None:
         items = [(row, item(row, position)) for row in range(count) for position in range(3)]
         before = {path: path.stat().st_ino for path in tmp_path.rglob("*.json")}
         write_collection(
-            tmp_path / "stac", items, output_dir=tmp_path, identifier="c", description="d"
-        )
+            tmp_path / "stac", items, count=len(items), output_dir=tmp_path, identifier="c",
+            description="d",
+        )  # fmt: skip
         files = tmp_path.rglob("*.json")
         return {path.name for path in files if path.stat().st_ino != before.get(path)}
 
