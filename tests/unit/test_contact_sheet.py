@@ -50,9 +50,9 @@ def test_more_samples_than_rows_are_thinned(tmp_path: Path) -> None:
 
 
 def test_the_cloud_is_tinted(tmp_path: Path) -> None:
-    from openeo_gfmap.report.contact_sheet import _read
+    from openeo_gfmap.report.contact_sheet import read_row
 
-    patch = _read(item_of(tmp_path, "a"))
+    patch = read_row(item_of(tmp_path, "a"))
     left, right = patch.cloud[:, :4], patch.cloud[:, 4:]
     assert patch.cloud_day == "06 May 2021"
     assert (left[..., 0] - left[..., 1]).mean() > (right[..., 0] - right[..., 1]).mean() + 0.2

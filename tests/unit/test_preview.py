@@ -12,10 +12,13 @@ import numpy as np
 import pystac
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from PIL import Image
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.report import contact_sheets, sample_page
+from openeo_gfmap.report import contact_sheets, preview, sample_page
+from openeo_gfmap.report.contact_sheet import SheetRow, draw_sheet
+from openeo_gfmap.report.drawing import label_colour, scale_bar
 from openeo_gfmap.report.patches import open_patch
 from openeo_gfmap.utils.quicklook import write_quicklook
 
@@ -75,6 +78,19 @@ def label(path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[SheetRow]:
+    """The rows of all sheets, which are not drawn: that takes a while."""
+    drawn: list[SheetRow] = []
+
+    def draw(rows: list[SheetRow], heading: str, path: Path) -> Path:
+        drawn.extend(rows)
+        return path
+
+    monkeypatch.setattr(preview, "draw_sheet", draw)
+    return drawn
+
+
 def test_ndvi_is_of_the_clear_dates_and_the_labelled_field(tmp_path: Path) -> None:
     values = bands()
     values["S2-L2A-B08"][:, 0] = 500  # outside of the field: no vegetation
@@ -131,27 +147,116 @@ def test_the_quicklook_is_of_the_clearest_date(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_samples_are_chosen_evenly_at_random_or_by_class(tmp_path: Path) -> None:
-    patch = write(tmp_path / "a.nc", bands())
+def test_samples_are_chosen_evenly_at_random_or_by_class(
+    tmp_path: Path, rows: list[SheetRow]
+) -> None:
     items = []
-    for number in range(40):
-        each = item(patch, crop="rare" if number == 17 else "common")
-        each.id = f"patch_{number:02}"
-        items.append(each)
+    for number in range(20):
+        patch = write(tmp_path / f"{number:02}.nc", bands(dates=1), sample=f"{number:02}")
+        items.append(item(patch, crop="rare" if number == 17 else "common"))
     folder = collection(tmp_path / "run", items)
-    assert len(contact_sheets(folder, tmp_path / "all", pages=9)) == 5
-    assert len(contact_sheets(folder, tmp_path / "some", pages=2)) == 2
-    from openeo_gfmap.report.preview import _in_turn
 
-    values = [each.properties["crop"] for each in items]
-    assert _in_turn(range(40), values, "crop")[:2] == [0, 17]
-    first, again = (
-        contact_sheets(folder, tmp_path / name, pages=1, choose="random", seed=4)[0].read_bytes()
-        for name in "xy"
-    )
-    assert first == again
+    def chosen(**choice: Any) -> list[str]:
+        rows.clear()
+        contact_sheets(folder, tmp_path, **choice)
+        return [row.name for row in rows]
+
+    assert len(contact_sheets(folder, tmp_path, pages=9)) == 3
+    assert len(contact_sheets(folder, tmp_path, pages=2)) == 2
+    assert chosen(pages=1) == ["00", "02", "05", "07", "10", "12", "15", "17"]
+    assert chosen(pages=1, choose="first") == [f"0{number}" for number in range(8)]
+    assert chosen(pages=1, by="crop")[:3] == ["00", "17", "01"]
+    mixed = chosen(pages=1, choose="random", seed=4)
+    assert mixed == chosen(pages=1, choose="random", seed=4)
+    assert mixed != chosen(pages=1, choose="random", seed=5) and len(set(mixed)) == 8
     with pytest.raises(InputError, match="no item has the property 'species'"):
         contact_sheets(folder, tmp_path, by="species")
+
+
+def test_ids_choose_samples_in_their_order(tmp_path: Path, rows: list[SheetRow]) -> None:
+    items = []
+    for name in "abc":
+        patch = write(tmp_path / f"{name}.nc", bands(), sample=name)
+        items.append(item(patch, sample_id=f"sample-{name}"))
+    folder = collection(tmp_path / "run", items)
+    contact_sheets(folder, tmp_path, samples=["sample-c", "a"])
+    assert [row.name for row in rows] == ["c", "a"]
+    with pytest.raises(InputError, match=r"no sample 'sample-d'.*Did you mean sample-"):
+        contact_sheets(folder, tmp_path, samples=["a", "sample-d"])
+    rows.clear()
+    contact_sheets(folder, tmp_path, choose="first")
+    assert [row.name for row in rows] == ["a", "b", "c"]
+    with pytest.raises(InputError, match="choose='last'"):
+        contact_sheets(folder, tmp_path, choose="last")  # type: ignore[arg-type]
+
+
+def test_a_plain_folder_of_files_will_do(tmp_path: Path, rows: list[SheetRow]) -> None:
+    for name in ("x/p", "x/p2", "x/p_2021", "y/p"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / f"{name}.nc", bands(), sample=name)
+    label(tmp_path / "x" / "p_LABEL.nc")
+    (tmp_path / "quarantine").mkdir()
+    write(tmp_path / "quarantine" / "bad.nc", bands(), sample="bad")
+    contact_sheets(tmp_path, tmp_path / "out")
+    assert [row.name for row in rows] == ["x/p", "x/p2", "x/p_2021", "y/p"]
+    assert [row.note for row in rows] == [
+        "winter wheat · 3 of 4 dates clear",
+        *["3 of 4 dates clear"] * 3,
+    ]
+
+
+def test_a_patch_that_cannot_be_drawn_has_its_row(tmp_path: Path, rows: list[SheetRow]) -> None:
+    good, bad = write(tmp_path / "a.nc", bands()), tmp_path / "b.nc"
+    bad.write_bytes(b"no netCDF")
+    contact_sheets(collection(tmp_path / "run", [item(good), item(bad)]), tmp_path)
+    assert [len(row.colours) for row in rows] == [3, 0]
+    assert "b.nc cannot be opened" in rows[1].note
+    draw_sheet(rows, "one is broken", tmp_path / "sheet.png")
+    draw_sheet(rows[1:], "all are broken", tmp_path / "sheet.png")
+
+
+def test_ndvi_is_of_the_field_at_the_centre_alone(tmp_path: Path) -> None:
+    codes = np.zeros((6, 6), np.int32)
+    codes[2:5, 2:5] = codes[0, 0] = 7  # another field of the same crop in the corner
+    about = {"flag_values": np.array([7], np.int32), "flag_meanings": "maize"}
+    raster = xr.Dataset({"LABEL": (("y", "x"), codes, about)})
+    raster.to_netcdf(tmp_path / "l.nc", engine="h5netcdf")
+    values = bands()
+    values["S2-L2A-B08"][:, 0, 0] = 500
+    with open_patch(item(write(tmp_path / "a.nc", values), tmp_path / "l.nc")) as opened:
+        found = opened.ndvi()
+        assert found is not None
+        np.testing.assert_allclose(found[0][1:], (3000 - 500) / 3500, rtol=1e-6)
+        assert opened.label_name == "maize"
+
+
+def test_dates_that_show_nothing_are_left_out(tmp_path: Path) -> None:
+    values = bands(dates=8)
+    values[SCL][:2] = 9
+    with open_patch(item(write(tmp_path / "a.nc", values))) as opened:
+        assert opened.clearest(4) == [2, 4, 6]
+        assert opened.seen == "6 of 8 dates clear"
+
+
+@pytest.mark.parametrize(
+    ("metres", "pixels", "text"),
+    [(10, 64, "200 m"), (20, 64, "500 m"), (100, 100, "2 km"), (1, 6, "2 m")],
+)
+def test_the_scale_bar_has_a_round_length(metres: float, pixels: int, text: str) -> None:
+    axis = Figure().subplots()
+    axis.imshow(np.zeros((pixels, pixels)))
+    scale_bar(axis, metres)
+    assert [each.get_text() for each in axis.texts] == [text]
+    (line,) = axis.lines
+    left, right = line.get_xdata()
+    number, unit = text.split()
+    assert (right - left) * metres == pytest.approx(float(number) * {"m": 1, "km": 1000}[unit])
+
+
+def test_labels_have_colours_of_their_own() -> None:
+    codes = list(range(19))
+    assert len({label_colour(code, codes) for code in codes}) == 19
+    assert label_colour(19, list(range(20))) == label_colour(1, codes)
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openeo_gfmap.cli.arguments import Folder, folder_of, opened
+from openeo_gfmap.cli.arguments import Folder, connection_to, folder_of, opened
 from openeo_gfmap.cli.out import Exit, Json, Out, Quiet, Verbose, speaking
 
 if TYPE_CHECKING:
@@ -148,22 +148,10 @@ def _log_of_backend(job: Job) -> str:
             f"row {job.row} has no job on a back-end; it is {job.status.shown}{reason}."
         )
     lines = []
-    for entry in _connection(job.backend).job(job.id).logs():
+    for entry in connection_to(job.backend)().job(job.id).logs():
         level = str(entry.get("level") or "info").upper()
         lines.append(f"{entry.get('time') or ''} {level}: {entry.get('message') or ''}".strip())
     return "\n".join(lines) or "The back-end has no log of this job."
-
-
-def _connection(name: str) -> Any:
-    from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend  # noqa: PLC0415
-    from openeo_gfmap.errors import InputError  # noqa: PLC0415
-
-    try:
-        return BACKEND_CONNECTIONS[Backend(name)]()
-    except (KeyError, ValueError):
-        raise InputError(
-            f"back-end {name!r} is not known, so its logs cannot be asked for."
-        ) from None
 
 
 def report(
@@ -195,6 +183,12 @@ def preview(
         list[str] | None, typer.Option("--sample", "-s", help="Id of a sample to show by itself.")
     ] = None,
     pages: Annotated[int, typer.Option(min=1, help="Most contact sheets.")] = 3,
+    by: Annotated[
+        str | None, typer.Option(help="Property to choose samples by: each value alike.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Choose samples at random; the same seed, the same ones.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="Folder to write to; by default preview/ there.")
     ] = None,
@@ -203,6 +197,8 @@ def preview(
     verbose: Verbose = False,
 ) -> None:
     """Draw contact sheets of the patches, or a page for single samples.
+
+    Example: gfmap preview patches --by croptype_name --pages 5
 
     Example: gfmap preview patches --sample 2021_BEL_17
     """
@@ -214,7 +210,8 @@ def preview(
         if sample:
             paths = [sample_page(place, name, target) for name in sample]
         else:
-            paths = contact_sheets(place, target, pages=pages)
+            choose: Literal["even", "random"] = "even" if seed is None else "random"
+            paths = contact_sheets(place, target, pages=pages, choose=choose, by=by, seed=seed or 0)
         for path in paths:
             out.say(f"Wrote {path}")
         out.document({"images": [str(path) for path in paths]})

@@ -5,33 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.report.drawing import label_picture, label_swatches, scale_bar, show_image
+from openeo_gfmap.report.patch_sources import STATE
 from openeo_gfmap.report.patches import LabelRaster, open_patch
 
 # matplotlib is imported where it is used: it is heavy.
 if TYPE_CHECKING:
-    import numpy as np
     import pystac
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["contact_sheet", "label_colour", "label_picture", "show_image"]
+__all__ = ["SheetRow", "contact_sheet", "draw_sheet", "read_row"]
 
-_DATES = 4
-_ROWS = 8
+_DATES: Final = 4
+_ROWS: Final = 8
+_LEGEND_COLUMNS: Final = 6
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One patch."""
+class SheetRow:
+    """One patch, or why there is none to see.
+
+    Attributes
+    ----------
+    name, note
+        What stands above it.
+    days, colours
+        Dates in words, and their pictures, dims (y, x, RGB).
+    cloud, cloud_day
+        A date with its clouds tinted.
+    label
+        None where there is none.
+    pixel_metres
+        Width of a pixel, if known.
+    """
 
     name: str
-    days: Sequence[str]
-    colours: Sequence[np.ndarray[Any, Any]]
-    cloud: np.ndarray[Any, Any] | None
-    cloud_day: str
-    label: LabelRaster | None
+    note: str = ""
+    days: Sequence[str] = ()
+    colours: Sequence[np.ndarray[Any, Any]] = ()
+    cloud: np.ndarray[Any, Any] | None = None
+    cloud_day: str = ""
+    label: LabelRaster | None = None
+    pixel_metres: float | None = None
     meanings: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -71,85 +91,83 @@ def contact_sheet(
         chosen = [chosen[i * total // rows] for i in range(rows)]
     shown = f"{len(chosen)} of {total} patches" if total > len(chosen) else f"{total} patches"
     heading = title or f"{shown}: true colour through time, cloud mask, label"
-    return _draw([_read(item) for item in chosen], heading, path)
+    return draw_sheet([read_row(item) for item in chosen], heading, path)
 
 
-def _read(item: pystac.Item) -> _Row:
+def read_row(item: pystac.Item) -> SheetRow:
+    """Return what a sheet shows of an item.
+
+    Raises
+    ------
+    InputError
+        When it cannot be drawn.
+    """
     with open_patch(item) as patch:
         picked = patch.clearest(_DATES)
-        return _Row(
+        half = patch.partly_cloudy(1)
+        notes = (patch.label_name, patch.seen, item.properties.get(STATE))
+        return SheetRow(
             name=patch.name,
+            note=" · ".join(note for note in notes if note),
             days=[patch.day(index) for index in picked],
             colours=[patch.colour(index) for index in picked],
-            cloud=patch.masked(patch.half_cloudy),
-            cloud_day=patch.day(patch.half_cloudy),
+            cloud=patch.masked(half[0]) if half else None,
+            cloud_day=patch.day(half[0]) if half else "",
             label=patch.label,
+            pixel_metres=patch.pixel_metres,
             meanings=patch.label.meanings if patch.label is not None else {},
         )
 
 
-def _draw(patches: Sequence[_Row], heading: str, path: Path) -> Path:
-    import numpy as np  # noqa: PLC0415
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.patches import Patch as Swatch  # noqa: PLC0415
-
-    codes = sorted({int(v) for p in patches if p.label for v in np.unique(p.label.codes)})
-    meanings = {int(code): text for p in patches for code, text in p.meanings.items()}
-    columns = max(len(p.days) for p in patches) + 2
-    figure = Figure(figsize=(1.75 * columns + 0.4, 2.05 * len(patches) + 1.2), dpi=110)
-    FigureCanvasAgg(figure)
-    height = figure.get_figheight()
-    figure.text(0.02, 1 - 0.3 / height, heading, fontsize=12, va="center")
-    grid = figure.subplots(len(patches), columns, squeeze=False)
-    for row, patch in zip(grid, patches, strict=True):
-        for axis in row:
+def draw_sheet(rows: Sequence[SheetRow], heading: str, path: Path) -> Path:
+    """Draw rows on a PNG under a heading; return its path. It appears whole or not at all."""
+    codes = sorted({int(v) for row in rows if row.label for v in np.unique(row.label.codes)})
+    meanings = {int(code): text for row in rows for code, text in row.meanings.items()}
+    swatches = label_swatches(codes, meanings)
+    foot = 0.16 + 0.22 * -(-len(swatches) // _LEGEND_COLUMNS)  # inches
+    figure, grid = _figure(len(rows), max(len(row.days) for row in rows) + 2, heading, foot)
+    for number, (axes, row) in enumerate(zip(grid, rows, strict=True)):
+        for axis in axes:
             axis.set_axis_off()
-        for axis, colour, day in zip(row, patch.colours, patch.days, strict=False):
+        name = axes[0].text(
+            0, 1.17, row.name, transform=axes[0].transAxes, fontsize=9, weight="bold"
+        )
+        axes[0].annotate(
+            row.note, (1, 0), (8, 0), xycoords=name, textcoords="offset points", va="bottom",
+            fontsize=8, color="0.35", annotation_clip=False,
+        )  # fmt: skip
+        for axis, colour, day in zip(axes, row.colours, row.days, strict=False):
             show_image(axis, colour, day)
-        row[0].text(0, 1.16, patch.name, transform=row[0].transAxes, fontsize=8, weight="bold")
-        if patch.cloud is not None:
-            show_image(row[-2], patch.cloud, f"cloud mask, {patch.cloud_day}")
-        if patch.label is not None:
-            show_image(row[-1], label_picture(patch.label.codes, codes), "label")
-    swatches = [
-        Swatch(color=label_colour(code, codes), label=meanings.get(code, str(code)))
-        for code in codes
-        if code
-    ]
+        if row.colours and not number:
+            scale_bar(axes[0], row.pixel_metres)
+        if row.cloud is not None:
+            show_image(axes[-2], row.cloud, f"cloud mask, {row.cloud_day}")
+        if row.label is not None:
+            show_image(axes[-1], label_picture(row.label.codes, codes), "label")
     if swatches:
-        figure.legend(handles=swatches, loc="lower left", ncols=10, fontsize=8, frameon=False)
-    figure.subplots_adjust(
-        left=0.02, right=0.985, wspace=0.06, hspace=0.3,
-        top=1 - 0.95 / height, bottom=0.42 / height,
-    )  # fmt: skip
+        figure.legend(
+            handles=swatches, loc="lower left", bbox_to_anchor=(0.015, 0.0), fontsize=8,
+            ncols=_LEGEND_COLUMNS, frameon=False,
+        )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png")
+    part.replace(path)
     return path
 
 
-def show_image(axis: Axes, image: np.ndarray[Any, Any], title: str) -> None:
-    """Show a picture, pixel by pixel, with a small title above."""
-    axis.imshow(image, interpolation="nearest")
-    axis.set_title(title, fontsize=7, pad=2, color="0.35")
+def _figure(rows: int, columns: int, heading: str, foot: float) -> tuple[Figure, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
-
-def label_colour(code: int, codes: Sequence[int]) -> tuple[float, float, float]:
-    """Return the colour of a label among all that occur; 0 is light grey."""
-    from matplotlib import colormaps  # noqa: PLC0415
-
-    if code == 0:
-        return (0.93, 0.93, 0.93)
-    labels = [c for c in codes if c]
-    red, green, blue, _ = colormaps["tab20"](labels.index(code) % 20)
-    return red, green, blue
-
-
-def label_picture(label: np.ndarray[Any, Any], codes: Sequence[int]) -> np.ndarray[Any, Any]:
-    """Return labels (y, x) in their colours, dims (y, x, RGB)."""
-    import numpy as np  # noqa: PLC0415
-
-    rgb = np.zeros((*label.shape, 3))
-    for code in codes:
-        rgb[label == code] = label_colour(code, codes)
-    return rgb
+    columns = max(columns, 4)  # room for the texts
+    height = 2.08 * rows + 0.85 + foot
+    figure = Figure(figsize=(1.75 * columns + 0.4, height), dpi=110)
+    FigureCanvasAgg(figure)
+    figure.text(0.02, 1 - 0.28 / height, heading, fontsize=13, weight="bold", va="center")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.02, right=0.985, wspace=0.06, hspace=0.3,
+        top=1 - 0.92 / height, bottom=(foot + 0.08) / height,
+    )  # fmt: skip
+    return figure, grid

@@ -34,6 +34,8 @@ Array = np.ndarray[Any, Any]
 _RED, _NEAR_INFRARED = "S2-L2A-B04", "S2-L2A-B08"
 _MISSING = 0.88  # brightness of nodata
 _LABELS = "auxiliary"  # key of the asset
+_CLEAR = 0.5  # of the pixels are hidden at most on a clear date
+_NOTHING_SEEN = 0.95
 
 
 class LabelRaster:
@@ -50,6 +52,12 @@ class LabelRaster:
     def __init__(self, codes: Array, meanings: Mapping[int, str]):
         self.codes = codes
         self.meanings = dict(meanings)
+
+    @property
+    def at_centre(self) -> int:
+        """The code of the pixel in the middle."""
+        rows, columns = self.codes.shape
+        return int(self.codes[rows // 2, columns // 2])
 
 
 class OpenPatch:
@@ -117,9 +125,32 @@ class OpenPatch:
         return np.asarray(missing.mean(axis=(1, 2)))
 
     def clearest(self, most: int) -> list[int]:
-        """Return the clearest date of each part of the series, in order."""
+        """Return the clearest date of each part of the series, in order.
+
+        Parts without a date that shows anything are left out, unless there are no others.
+        """
+        picked = self._best_of_parts(self.hidden_share, most)
+        return [index for index in picked if self.hidden_share[index] < _NOTHING_SEEN] or picked
+
+    def partly_cloudy(self, most: int) -> list[int]:
+        """Return the date of each part of the series whose mask shows most, in order."""
+        if self.cloud_mask is None:
+            return []
+        return self._best_of_parts(abs(self.cloud_share - 0.5), most)
+
+    def _best_of_parts(self, badness: Array, most: int) -> list[int]:
         parts = np.array_split(np.arange(len(self.dates)), min(most, len(self.dates)))
-        return [int(part[self.hidden_share[part].argmin()]) for part in parts]
+        return [int(part[badness[part].argmin()]) for part in parts]
+
+    @property
+    def has_true_colour(self) -> bool:
+        """Whether there are the bands for it."""
+        return len(self._shown) == 3
+
+    @property
+    def shown_in_grey(self) -> str:
+        """The band that stands in where there is no colour."""
+        return self._shown[0]
 
     @property
     def has_false_colour(self) -> bool:
@@ -144,11 +175,37 @@ class OpenPatch:
         return tinted(self.colour(index), self.cloud_mask[index])
 
     @cached_property
-    def half_cloudy(self) -> int:
-        """The date whose mask shows most: about half of it is cloud."""
+    def cloud_share(self) -> Array:
+        """Share of pixels in the cloud mask, dims (t,); 0 without one."""
         if self.cloud_mask is None:
-            return 0
-        return int(abs(self.cloud_mask.mean(axis=(1, 2)) - 0.5).argmin())
+            return np.zeros(len(self.dates))
+        return np.asarray(self.cloud_mask.mean(axis=(1, 2)))
+
+    @cached_property
+    def clear_dates(self) -> Array:
+        """Dates of which at least half can be seen, bool, dims (t,)."""
+        return self.hidden_share <= _CLEAR
+
+    @cached_property
+    def pixel_metres(self) -> float | None:
+        """Width of a pixel; None where the file does not say it, or not in metres."""
+        if "x" not in self._data.coords or self._data.sizes["x"] < 2:
+            return None
+        x = self._data["x"]
+        width = abs(float(x[1] - x[0]))
+        return width if x.attrs.get("units", "m") in {"m", "metre", "meter"} and width else None
+
+    @cached_property
+    def label_name(self) -> str | None:
+        """Meaning of the label at the centre; None where there is none."""
+        code = self.label.at_centre if self.label is not None else 0
+        return self.label.meanings.get(code, f"label {code}") if self.label and code else None
+
+    @property
+    def seen(self) -> str:
+        """How many dates there are and can be seen, in words."""
+        dates = len(self.dates)
+        return f"{int(self.clear_dates.sum())} of {dates} date{'s' * (dates > 1)} clear"
 
     def ndvi(self) -> tuple[Array, Array, Array] | None:
         """Return NDVI of the pixels that are seen: its 10th, 50th and 90th percentile, dims (t,).
@@ -173,12 +230,10 @@ class OpenPatch:
         return found[0], found[1], found[2]
 
     def _field(self) -> Array | None:
-        """Return where the label of the centre is; None where there is none."""
-        if self.label is None:
+        """Return the labelled field at the centre; None where there is none."""
+        if self.label is None or not (code := self.label.at_centre):
             return None
-        rows, columns = self.label.codes.shape
-        code = self.label.codes[rows // 2, columns // 2]
-        return self.label.codes == code if code else None
+        return _connected(self.label.codes == code)
 
     def _floats(self, band: str) -> Array:
         values = self._data[band].values
@@ -186,6 +241,22 @@ class OpenPatch:
         if values.dtype == np.uint16:
             floats[values == 65535] = np.nan
         return floats
+
+
+def _connected(mask: Array) -> Array:
+    """Return the part of a mask that hangs together, by edges, with the pixel in the middle."""
+    part = np.zeros_like(mask)
+    part[mask.shape[0] // 2, mask.shape[1] // 2] = True
+    size = 0
+    while (found := int(part.sum())) > size:
+        size = found
+        grown = part.copy()
+        grown[1:] |= part[:-1]
+        grown[:-1] |= part[1:]
+        grown[:, 1:] |= part[:, :-1]
+        grown[:, :-1] |= part[:, 1:]
+        part = grown & mask
+    return part
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openeo_gfmap.report.contact_sheet import label_colour, label_picture, show_image
+from openeo_gfmap.report.drawing import label_picture, label_swatches, scale_bar, show_image
+from openeo_gfmap.report.patch_sources import STATE
 from openeo_gfmap.report.patches import OpenPatch, open_patch
 from openeo_gfmap.utils.pictures import FALSE_COLOUR
 
@@ -21,17 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["draw_sample"]
 
 _COLUMNS = 8
-_CLEAR = 0.5  # of the pixels hidden at most: such a date is clear
-_GREEN, _GREY, _RED = "#1b7837", "0.72", "#b2182b"
+_NDVI, _CLOUDY, _HIDDEN = "#117733", "0.6", "#882255"
 
 
 def draw_sample(item: pystac.Item, path: Path) -> Path:
     """Draw one item on a PNG.
 
-    The clearest date of each part of the series in true and false colour and with its clouds; below
-    them NDVI and the share of clouds through time, and the label.
+    The clearest date of each part of the series in true and false colour, the dates on which the
+    cloud mask shows most; below them NDVI and the share that is hidden through time, and the label.
 
-    NDVI is that of the labelled field in the middle, where there is one, else of all pixels; its
+    NDVI is that of the labelled field at the centre, where there is one, else of all pixels; its
     median, with the span from the 10th to the 90th percentile. Dates are clear on which half of the
     pixels or more can be seen. Rows whose bands the patch has not are left out.
 
@@ -61,24 +61,28 @@ def _page(patch: OpenPatch, item: pystac.Item) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     picked = patch.clearest(_COLUMNS)
-    rows = ["true colour"] if len(patch.bands) else []
-    rows += ["false colour"] if patch.has_false_colour else []
-    rows += ["clouds"] if patch.cloud_mask is not None else []
-    height = 1.62 * len(rows) + 4.1
+    rows = {"true colour" if patch.has_true_colour else patch.shown_in_grey: picked}
+    if patch.has_false_colour:
+        rows["false colour"] = picked
+    if patch.cloud_mask is not None:
+        rows["cloud mask"] = patch.partly_cloudy(_COLUMNS)
+    height = 1.72 * len(rows) + 4.1
     figure = Figure(figsize=(13.2, height), dpi=100)
     FigureCanvasAgg(figure)
     figure.text(0.03, 1 - 0.32 / height, patch.name, fontsize=15, weight="bold", va="center")
     figure.text(0.03, 1 - 0.62 / height, _subtitle(patch, item), fontsize=9, color="0.35")
     grid = figure.add_gridspec(
-        len(rows), _COLUMNS, left=0.03, right=0.985, wspace=0.06, hspace=0.16,
+        len(rows), _COLUMNS, left=0.03, right=0.985, wspace=0.06, hspace=0.2,
         top=1 - 1.0 / height, bottom=3.05 / height,
     )  # fmt: skip
-    for number, name in enumerate(rows):
-        for column, index in enumerate(picked):
+    for number, (name, dates) in enumerate(rows.items()):
+        for column, index in enumerate(dates):
             axis = figure.add_subplot(grid[number, column])
             axis.set_axis_off()
-            show_image(axis, _picture(patch, name, index), patch.day(index) if not number else "")
+            show_image(axis, _picture(patch, name, index), _above(patch, name, index))
             if not column:
+                if not number:
+                    scale_bar(axis, patch.pixel_metres)
                 axis.text(
                     -0.06, 0.5, name, rotation=90, transform=axis.transAxes, fontsize=8,
                     va="center", ha="right", color="0.35",
@@ -93,23 +97,24 @@ def _page(patch: OpenPatch, item: pystac.Item) -> Figure:
 
 
 def _subtitle(patch: OpenPatch, item: pystac.Item) -> str:
-    dates = len(patch.dates)
-    clear = int((patch.hidden_share <= _CLEAR).sum())
-    parts = [f"{dates} date{'s' if dates > 1 else ''} from {patch.day(0)} to {patch.day(-1)}"]
-    parts.append(f"{clear} of them clear")
-    parts += [str(item.properties[key]) for key in ("proj:code",) if item.properties.get(key)]
-    if patch.label is not None:
-        rows, columns = patch.label.codes.shape
-        code = int(patch.label.codes[rows // 2, columns // 2])
-        if code:
-            parts.append(patch.label.meanings.get(code, f"label {code}"))
-    return " · ".join(parts)
+    days = patch.day(0) if len(patch.dates) == 1 else f"{patch.day(0)} to {patch.day(-1)}"
+    code = item.properties.get("proj:code")
+    parts = [patch.label_name, days, patch.seen, code, item.properties.get(STATE)]
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _above(patch: OpenPatch, name: str, index: int) -> str:
+    """Return the title of a picture: pictures of one column may be of different dates."""
+    if name == "false colour":
+        return ""
+    share = f", {patch.cloud_share[index]:.0%}" if name == "cloud mask" else ""
+    return f"{patch.day(index)}{share}"
 
 
 def _picture(patch: OpenPatch, name: str, index: int) -> np.ndarray[Any, Any]:
     if name == "false colour":
         return patch.colour(index, FALSE_COLOUR)
-    masked = patch.masked(index) if name == "clouds" else None
+    masked = patch.masked(index) if name == "cloud mask" else None
     return patch.colour(index) if masked is None else masked
 
 
@@ -117,7 +122,7 @@ def _series(axis: Axes, patch: OpenPatch, picked: Sequence[int]) -> None:
     """Draw NDVI and the share of clouds through time."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
-    dates, clear = patch.dates, patch.hidden_share <= _CLEAR
+    dates, clear = patch.dates, patch.clear_dates
     for index in picked:
         axis.axvline(dates[index], color="0.93", linewidth=5, zorder=0)
     axis.set_ylim(-0.02, 1.02)
@@ -125,15 +130,21 @@ def _series(axis: Axes, patch: OpenPatch, picked: Sequence[int]) -> None:
     if ndvi is not None:
         low, middle, high = ndvi
         good = clear & ~np.isnan(middle)
-        axis.fill_between(dates[good], low[good], high[good], color=_GREEN, alpha=0.15, linewidth=0)
-        axis.plot(dates[good], middle[good], color=_GREEN, linewidth=1.4)
-        axis.plot(dates[good], middle[good], "o", color=_GREEN, markersize=4, label="NDVI, clear")
-        other = ~clear & ~np.isnan(middle)
+        axis.fill_between(dates[good], low[good], high[good], color=_NDVI, alpha=0.15, linewidth=0)
+        axis.plot(dates[good], middle[good], color=_NDVI, linewidth=1.4)
+        where = "of the field" if patch.label_name else "of all pixels"
         axis.plot(
-            dates[other], middle[other], "o", color=_GREY, markersize=3, label="NDVI, cloudy date"
-        )
+            dates[good], middle[good], "o", color=_NDVI, markersize=4,
+            label=f"NDVI {where}: median, 10th to 90th percentile",
+        )  # fmt: skip
+        other = ~clear & ~np.isnan(middle)
+        if other.any():
+            axis.plot(
+                dates[other], middle[other], "o", markersize=4, markerfacecolor="none",
+                color=_CLOUDY, label="on a cloudy date",
+            )  # fmt: skip
     axis.vlines(
-        dates, 0, np.nan_to_num(patch.hidden_share, nan=1), color=_RED, alpha=0.35, linewidth=1.2,
+        dates, 0, np.nan_to_num(patch.hidden_share, nan=1), color=_HIDDEN, alpha=0.4, linewidth=1.4,
         label="share that is hidden",
     )  # fmt: skip
     locator = AutoDateLocator(  # type: ignore[no-untyped-call]
@@ -141,10 +152,11 @@ def _series(axis: Axes, patch: OpenPatch, picked: Sequence[int]) -> None:
     )
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axis.xaxis.get_offset_text().set_fontsize(8)
     axis.tick_params(labelsize=8, color="0.7")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    axis.legend(loc="upper left", fontsize=8, frameon=False, ncols=3)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=8, frameon=False, ncols=3)
 
 
 def _label(axis: Axes, patch: OpenPatch) -> None:
@@ -154,15 +166,8 @@ def _label(axis: Axes, patch: OpenPatch) -> None:
         return
     codes = sorted(map(int, np.unique(patch.label.codes)))
     show_image(axis, label_picture(patch.label.codes, codes), "label")
-    from matplotlib.patches import Patch as Swatch  # noqa: PLC0415
-
-    swatches = [
-        Swatch(color=label_colour(code, codes), label=patch.label.meanings.get(code, str(code)))
-        for code in codes
-        if code
-    ]
-    if swatches:
+    if swatches := label_swatches(codes, patch.label.meanings):
         axis.legend(
-            handles=swatches[:6], loc="upper center", bbox_to_anchor=(0.5, -0.02), fontsize=7,
+            handles=swatches[:8], loc="upper center", bbox_to_anchor=(0.5, -0.02), fontsize=7,
             frameon=False, ncols=2,
         )  # fmt: skip
