@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import quote
 
 from openeo_gfmap.account import RunFolder
 from openeo_gfmap.errors import InputError
@@ -13,6 +18,7 @@ from openeo_gfmap.report.facts import as_json, gather
 __all__ = ["write_report"]
 
 _PARTS: Final = files("openeo_gfmap.report") / "html"
+_SCRIPTS: Final = ("dom.js", "tables.js", "map.js", "charts.js", "report.js")
 
 
 def write_report(
@@ -46,27 +52,56 @@ def write_report(
     if not isinstance(run, RunFolder):
         with RunFolder(run) as opened:
             return write_report(opened, path, clouds=clouds)
+    target = Path(path) if path is not None else run.output_dir / "report.html"
+    facts = gather(run, clouds=clouds)
+    text = _page({**facts, "base": _base(target, run.output_dir)}, run.output_dir.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(target)
+    return target
+
+
+def _page(facts: dict[str, Any], title: str) -> str:
     try:
         from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
     except ImportError as error:
         raise InputError(
             f'the report needs more packages ({error}): pip install "openeo-gfmap[report]"'
         ) from error
-    facts = gather(run, clouds=clouds)
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_text("page.html"))
-    text = page.render(
-        title=facts["title"],
-        style=_text("report.css"),
-        scripts=[_text(name) for name in ("draw.js", "map.js", "tables.js", "report.js")],
+    style = _text("report.css")
+    script = "(() => {\n" + "\n".join(_text(name) for name in _SCRIPTS) + "})();"
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        _text("page.html.j2")
+    )
+    return template.render(
+        title=title,
+        folder=facts["folder"],
+        made=facts["made"].removesuffix("+00:00").replace("T", " "),
+        version=metadata.version("openeo-gfmap"),
+        # Should a text ever get past the escaping, the browser still runs and loads nothing.
+        policy=f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src {_hash(style)}; script-src {_hash(script)}",
+        style=style,
+        script=script,
         land=_text("land.json"),
         facts=as_json(facts),
     )
-    target = Path(path) if path is not None else run.output_dir / "report.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(target)
-    return target
+
+
+def _base(page: Path, folder: Path) -> str | None:
+    """Return the address of the output folder as seen from the page; None on another drive."""
+    try:
+        way = os.path.relpath(folder, page.absolute().parent)
+    except ValueError:
+        return None
+    # Begins with a dot, so that no name is taken for the scheme of an address.
+    return "./" + "".join(f"{quote(part)}/" for part in Path(way).parts)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _text(name: str) -> str:

@@ -1,211 +1,404 @@
-"use strict";
-// The map: an equirectangular projection on a canvas, true to scale in the middle of the samples.
+// The map: land, a net of degrees, hulls of jobs, signs of samples. Web Mercator, no network.
 
-class SampleMap {
-  constructor(canvas, samples, land, choose) {
-    this.canvas = canvas;
-    this.samples = samples;
-    this.land = land;
-    this.choose = choose;
-    this.hidden = new Set();
-    this.places = samples.x.map((x, i) => (x === null ? -1 : i)).filter((i) => i >= 0);
-    this.chosen = null;
-    this.listen();
-    new ResizeObserver(() => this.resize()).observe(canvas);
-  }
+const EDGE = 85.05; // degrees of latitude where the projection ends
+const STEPS = [30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005];
 
-  resize() {
-    const box = this.canvas.getBoundingClientRect();
-    if (!box.width) return;
-    const first = !this.width;
-    this.ratio = window.devicePixelRatio || 1;
-    this.width = box.width;
-    this.height = box.height;
-    this.canvas.width = Math.round(box.width * this.ratio);
-    this.canvas.height = Math.round(box.height * this.ratio);
-    if (first) this.fit();
-    this.draw();
-  }
+/** Longitude and latitude to the unit square, north up. */
+function unit(lon, lat) {
+  const angle = (Math.max(-EDGE, Math.min(EDGE, lat)) * Math.PI) / 180;
+  return [(lon + 180) / 360, (1 - Math.log(Math.tan(Math.PI / 4 + angle / 2)) / Math.PI) / 2];
+}
 
-  fit() {
-    const xs = this.places.map((i) => this.samples.x[i]), ys = this.places.map((i) => this.samples.y[i]);
-    const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
-    const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
-    const box = this.places.length ? [least(xs), least(ys), most(xs), most(ys)] : [-180, -60, 180, 80];
-    this.x = (box[0] + box[2]) / 2;
-    this.y = (box[1] + box[3]) / 2;
-    const wide = Math.max(box[2] - box[0], 0.02) * this.squeeze(), high = Math.max(box[3] - box[1], 0.02);
-    this.scale = 0.8 * Math.min(this.width / wide, this.height / high);
-  }
+const latitude = (v) => (Math.atan(Math.sinh(Math.PI * (1 - 2 * v))) * 180) / Math.PI;
 
-  squeeze() { return Math.max(Math.cos((this.y * Math.PI) / 180), 0.05); }
-  toX(x) { return this.width / 2 + (x - this.x) * this.scale * this.squeeze(); }
-  toY(y) { return this.height / 2 - (y - this.y) * this.scale; }
-
-  move(dx, dy) {
-    this.x -= dx / (this.scale * this.squeeze());
-    this.y = Math.max(-85, Math.min(85, this.y + dy / this.scale));
-    this.draw();
-  }
-
-  zoom(factor, x = this.width / 2, y = this.height / 2) {
-    const before = this.scale;
-    this.scale = Math.min(Math.max(this.scale * factor, 0.8), 4e6);
-    const by = 1 - this.scale / before;
-    this.move((x - this.width / 2) * by, (y - this.height / 2) * by);
-  }
-
-  draw() {
-    if (!this.width) return;
-    const pen = this.canvas.getContext("2d");
-    const style = getComputedStyle(document.documentElement);
-    const ink = (name) => style.getPropertyValue(name).trim();
-    pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    pen.fillStyle = ink("--water");
-    pen.fillRect(0, 0, this.width, this.height);
-    pen.fillStyle = ink("--land");
-    pen.beginPath();
-    for (const ring of this.land) {
-      for (let i = 0; i < ring.length; i += 2) {
-        pen[i ? "lineTo" : "moveTo"](this.toX(ring[i] / 100), this.toY(ring[i + 1] / 100));
+/** The convex hull of points (Andrew's monotone chain). */
+function hull(points) {
+  const sorted = [...points].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const half = (list) => {
+    const chain = [];
+    for (const p of list) {
+      while (chain.length > 1) {
+        const [a, b] = chain.slice(-2);
+        if ((b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]) > 0) break;
+        chain.pop();
       }
+      chain.push(p);
     }
-    pen.fill();
-    this.grid(pen, ink("--line"), ink("--quiet"));
-    const order = ["received", "open", "rejected", "missing"];  // what is wrong lies on top
-    for (const state of order) {
-      if (this.hidden.has(state)) continue;
-      pen.fillStyle = pen.strokeStyle = ink(`--${state}`);
-      for (const i of this.places) {
-        if (this.samples.states[this.samples.state[i]] === state) this.point(pen, i, state, 4.5);
-      }
+    return chain.slice(0, -1);
+  };
+  return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.reverse())];
+}
+
+/**
+ * @param canvas  where to draw
+ * @param land    rings of longitudes and latitudes in hundredths of a degree
+ * @param points  {x, y, state} by sample; x is null where the place is not known
+ * @param jobs    {row, state, samples: [index]} with a place
+ * @param chosen  called with {sample} or {job}
+ */
+function makeMap(canvas, land, points, jobs, chosen) {
+  const brush = canvas.getContext("2d");
+  const rings = land.map((flat) => {
+    const ring = new Float64Array(flat.length);
+    for (let i = 0; i < flat.length; i += 2) ring.set(unit(flat[i] / 100, flat[i + 1] / 100), i);
+    return ring;
+  });
+  const places = points.map(({ x, y }) => (x === null ? null : unit(x, y)));
+  const hulls = jobs.map((job) => hull(job.samples.map((index) => places[index]).filter(Boolean)));
+  const view = { u: 0.5, v: 0.5, scale: 400 }; // middle, and pixels across the world
+  let [width, height, ratio] = [0, 0, 1];
+  let shown = [];
+  let shownJobs = new Set();
+  let picked = {};
+  let waiting = false;
+  let colours = {};
+  let stamps = {};
+
+  const toX = (u) => (u - view.u) * view.scale + width / 2;
+  const toY = (v) => (v - view.v) * view.scale + height / 2;
+
+  function readColours() {
+    const probe = make("span", { hidden: true });
+    canvas.parentNode.append(probe);
+    for (const name of ["ink", "soft", "line", "card", "sea", "land", "shore", "received", "missing", "rejected", "open"]) {
+      probe.style.color = `var(--${name})`;
+      colours[name] = getComputedStyle(probe).color;
     }
-    if (this.chosen !== null && this.samples.x[this.chosen] !== null) {
-      pen.strokeStyle = ink("--ink");
-      pen.lineWidth = 2.5;
-      pen.beginPath();
-      pen.arc(this.toX(this.samples.x[this.chosen]), this.toY(this.samples.y[this.chosen]), 9, 0, 7);
-      pen.stroke();
+    probe.remove();
+    stamps = {};
+  }
+
+  /** A sign drawn once, to be copied to thousands of places. */
+  function stamp(state, size) {
+    const key = `${state} ${size} ${ratio}`;
+    if (!stamps[key]) {
+      const made = document.createElement("canvas");
+      made.width = made.height = Math.ceil((size + 3) * ratio);
+      const pen = made.getContext("2d");
+      pen.scale(ratio, ratio);
+      pen.translate(1.5, 1.5);
+      pen.scale(size / 12, size / 12);
+      const path = new Path2D(SIGNS[SIGN_OF[state]]);
+      pen.strokeStyle = colours.card;
+      pen.lineWidth = 18 / size;
+      pen.stroke(path);
+      pen.fillStyle = colours[state];
+      pen.fill(path, "evenodd");
+      stamps[key] = made;
+    }
+    return stamps[key];
+  }
+
+  function keep() {
+    view.scale = Math.max(Math.min(width, height) * 0.9, Math.min(view.scale, 4e7));
+    view.u = Math.max(0, Math.min(1, view.u));
+    view.v = Math.max(0, Math.min(1, view.v));
+    if (!waiting) {
+      waiting = true;
+      requestAnimationFrame(draw);
     }
   }
 
-  point(pen, i, state, size) {
-    const x = this.toX(this.samples.x[i]), y = this.toY(this.samples.y[i]);
-    if (x < -9 || y < -9 || x > this.width + 9 || y > this.height + 9) return;
-    pen.beginPath();
-    pen.lineWidth = 2;
-    if (state === "received") { pen.arc(x, y, size - 0.5, 0, 7); pen.fill(); }
-    if (state === "open") { pen.arc(x, y, size - 1, 0, 7); pen.stroke(); }
-    if (state === "rejected") {
-      pen.moveTo(x, y - size); pen.lineTo(x + size, y + size); pen.lineTo(x - size, y + size); pen.fill();
-    }
-    if (state === "missing") {
-      pen.moveTo(x - size, y - size); pen.lineTo(x + size, y + size);
-      pen.moveTo(x + size, y - size); pen.lineTo(x - size, y + size); pen.stroke();
-    }
+  function draw() {
+    waiting = false;
+    brush.setTransform(ratio, 0, 0, ratio, 0, 0);
+    brush.fillStyle = colours.sea;
+    brush.fillRect(0, 0, width, height);
+    drawLand();
+    drawNet();
+    drawJobs();
+    drawSamples();
+    drawScale();
+    if (canvas.matches(":focus-visible")) drawCross();
   }
 
-  grid(pen, line, text) {
-    const wanted = 110 / this.scale;
-    const step = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60].find((s) => s >= wanted) || 90;
+  function drawLand() {
+    brush.beginPath();
+    for (const ring of rings) {
+      for (let i = 0; i < ring.length; i += 2) brush[i ? "lineTo" : "moveTo"](toX(ring[i]), toY(ring[i + 1]));
+      brush.closePath();
+    }
+    brush.fillStyle = colours.land;
+    brush.fill("evenodd");
+    brush.strokeStyle = colours.shore;
+    brush.lineWidth = 1;
+    brush.stroke();
+  }
+
+  function drawNet() {
+    const step = STEPS.findLast((each) => (each / 360) * view.scale > 90) ?? STEPS[0];
     const digits = Math.max(0, Math.ceil(-Math.log10(step)));
-    pen.strokeStyle = line;
-    pen.fillStyle = text;
-    pen.lineWidth = 1;
-    pen.font = "11px system-ui, sans-serif";
-    const across = this.width / 2 / (this.scale * this.squeeze()), up = this.height / 2 / this.scale;
-    const label = (value, plus, minus) => `${Math.abs(value).toFixed(digits)}° ${value < 0 ? minus : plus}`;
-    pen.beginPath();
-    for (let x = Math.ceil((this.x - across) / step) * step; x < this.x + across; x += step) {
-      pen.moveTo(this.toX(x), 0); pen.lineTo(this.toX(x), this.height);
-      pen.fillText(label(x, "E", "W"), this.toX(x) + 3, 12);
+    const west = Math.max(-180, (view.u - width / 2 / view.scale) * 360 - 180);
+    const east = Math.min(180, (view.u + width / 2 / view.scale) * 360 - 180);
+    const north = latitude(Math.max(0, view.v - height / 2 / view.scale));
+    const south = latitude(Math.min(1, view.v + height / 2 / view.scale));
+    const named = (degrees, plus, minus) =>
+      `${Math.abs(degrees).toFixed(digits)}°${degrees > step / 2 ? plus : degrees < -step / 2 ? minus : ""}`;
+    brush.strokeStyle = colours.line;
+    brush.fillStyle = colours.soft;
+    brush.font = "11px system-ui, sans-serif";
+    brush.lineWidth = 0.6;
+    brush.beginPath();
+    for (let n = Math.ceil(west / step); n * step <= east; n++) {
+      const x = toX(unit(n * step, 0)[0]);
+      brush.moveTo(x, 0);
+      brush.lineTo(x, height);
+      if (x < width - 90) brush.fillText(named(n * step, "E", "W"), x + 3, 13);
     }
-    for (let y = Math.ceil((this.y - up) / step) * step; y < this.y + up; y += step) {
-      pen.moveTo(0, this.toY(y)); pen.lineTo(this.width, this.toY(y));
-      pen.fillText(label(y, "N", "S"), 4, this.toY(y) - 4);
+    for (let n = Math.ceil(south / step); n * step <= north; n++) {
+      const y = toY(unit(0, n * step)[1]);
+      brush.moveTo(0, y);
+      brush.lineTo(width, y);
+      if (y > 26 && y < height - 40) brush.fillText(named(n * step, "N", "S"), 4, y - 3);
     }
-    pen.stroke();
+    brush.stroke();
   }
 
-  nearest(x, y, within) {
-    let found = null, best = within * within;
-    for (const i of this.places) {
-      if (this.hidden.has(this.samples.states[this.samples.state[i]])) continue;
-      const d = (this.toX(this.samples.x[i]) - x) ** 2 + (this.toY(this.samples.y[i]) - y) ** 2;
-      if (d <= best) [found, best] = [i, d];
+  function drawJobs() {
+    hulls.forEach((corners, index) => {
+      if (corners.length < 2 || !shownJobs.has(index)) return;
+      const xs = corners.map(([u]) => toX(u));
+      const ys = corners.map(([, v]) => toY(v));
+      const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+      const isPicked = picked.job === index;
+      if (right < 0 || left > width || bottom < 0 || top > height) return;
+      if (right - left + bottom - top < 12 && !isPicked) return;
+      brush.beginPath();
+      xs.forEach((x, corner) => brush[corner ? "lineTo" : "moveTo"](x, ys[corner]));
+      brush.closePath();
+      const failed = jobs[index].state === "failed";
+      brush.strokeStyle = isPicked ? colours.ink : failed ? colours.missing : colours.soft;
+      brush.fillStyle = brush.strokeStyle;
+      brush.lineWidth = isPicked ? 2.5 : 1;
+      brush.lineJoin = "round";
+      brush.setLineDash(failed ? [5, 3] : []);
+      brush.globalAlpha = failed ? 0.12 : 0.07;
+      brush.fill();
+      brush.globalAlpha = isPicked ? 1 : 0.7;
+      brush.stroke();
+      brush.globalAlpha = 1;
+      brush.setLineDash([]);
+    });
+  }
+
+  function drawSamples() {
+    const size = view.scale > 2e5 || shown.length < 300 ? 11 : view.scale > 3e4 ? 9 : 7;
+    // What is lacking lies above what came.
+    for (const state of ["received", "open", "rejected", "missing"]) {
+      const picture = stamp(state, size);
+      const side = picture.width / ratio;
+      for (const index of shown) {
+        if (points[index].state !== state) continue;
+        const [u, v] = places[index];
+        const [x, y] = [toX(u), toY(v)];
+        if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
+        brush.drawImage(picture, x - side / 2, y - side / 2, side, side);
+      }
+    }
+    const place = picked.sample === undefined ? null : places[picked.sample];
+    if (place) {
+      brush.strokeStyle = colours.ink;
+      brush.lineWidth = 2.5;
+      brush.beginPath();
+      brush.arc(toX(place[0]), toY(place[1]), size, 0, 7);
+      brush.stroke();
+    }
+  }
+
+  function drawScale() {
+    const metres = (40075017 * Math.cos((latitude(view.v) * Math.PI) / 180)) / view.scale; // a pixel
+    const most = metres * 120;
+    const power = 10 ** Math.floor(Math.log10(most));
+    const length = [5, 2, 1].find((each) => each * power <= most) * power;
+    const [right, y] = [width - 12, height - 12];
+    const left = right - length / metres;
+    brush.strokeStyle = brush.fillStyle = colours.ink;
+    brush.lineWidth = 1.5;
+    brush.beginPath();
+    brush.moveTo(left, y - 5);
+    brush.lineTo(left, y);
+    brush.lineTo(right, y);
+    brush.lineTo(right, y - 5);
+    brush.stroke();
+    const text = length >= 1000 ? `${count(length / 1000)} km` : `${length} m`;
+    brush.fillText(text, left + 4, y - 5);
+  }
+
+  function drawCross() {
+    brush.strokeStyle = colours.ink;
+    brush.lineWidth = 1;
+    brush.beginPath();
+    brush.moveTo(width / 2 - 8, height / 2);
+    brush.lineTo(width / 2 + 8, height / 2);
+    brush.moveTo(width / 2, height / 2 - 8);
+    brush.lineTo(width / 2, height / 2 + 8);
+    brush.stroke();
+  }
+
+  function zoom(factor, x = width / 2, y = height / 2) {
+    const [u, v] = [view.u + (x - width / 2) / view.scale, view.v + (y - height / 2) / view.scale];
+    const before = view.scale;
+    view.scale = Math.max(Math.min(width, height) * 0.9, Math.min(before * factor, 4e7));
+    view.u = u - (x - width / 2) / view.scale;
+    view.v = v - (y - height / 2) / view.scale;
+    keep();
+  }
+
+  function move(dx, dy) {
+    view.u -= dx / view.scale;
+    view.v -= dy / view.scale;
+    keep();
+  }
+
+  function fit(indices) {
+    let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
+    for (const index of indices) {
+      const [u, v] = places[index];
+      left = Math.min(left, u);
+      right = Math.max(right, u);
+      top = Math.min(top, v);
+      bottom = Math.max(bottom, v);
+    }
+    if (left > right) return;
+    view.u = (left + right) / 2;
+    view.v = (top + bottom) / 2;
+    // One sample alone is shown with some kilometres around it.
+    view.scale = Math.min((width * 0.8) / (right - left || 1e-9), (height * 0.75) / (bottom - top || 1e-9), 5e5);
+    keep();
+  }
+
+  function nearest(x, y, reach) {
+    let [best, found] = [reach * reach, null];
+    for (const index of shown) {
+      const [u, v] = places[index];
+      const far = (toX(u) - x) ** 2 + (toY(v) - y) ** 2;
+      if (far < best) [best, found] = [far, index];
     }
     return found;
   }
 
-  show(i) {
-    this.chosen = i;
-    const x = this.samples.x[i];
-    if (x !== null && this.width) {
-      const px = this.toX(x), py = this.toY(this.samples.y[i]);
-      if (px < 0 || py < 0 || px > this.width || py > this.height) [this.x, this.y] = [x, this.samples.y[i]];
-    }
-    this.draw();
+  function jobAt(x, y) {
+    const [u, v] = [view.u + (x - width / 2) / view.scale, view.v + (y - height / 2) / view.scale];
+    const inside = (corners) => corners.length > 2 && corners.every((a, i) => {
+      const b = corners[(i + 1) % corners.length];
+      return (b[0] - a[0]) * (v - a[1]) - (b[1] - a[1]) * (u - a[0]) >= 0;
+    });
+    const found = hulls.findIndex((corners, index) => shownJobs.has(index) && inside(corners));
+    return found < 0 ? null : found;
   }
 
-  toggle(state, shown) {
-    this.hidden[shown ? "delete" : "add"](state);
-    this.draw();
+  function choose(x, y, reach) {
+    const sample = nearest(x, y, reach);
+    if (sample !== null) return pick({ sample });
+    const job = jobAt(x, y);
+    if (job !== null) pick({ job });
   }
 
-  listen() {
-    const canvas = this.canvas, fingers = new Map();
-    let moved = 0;
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      fingers.set(event.pointerId, event);
-      moved = 0;
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      const before = fingers.get(event.pointerId);
-      if (!before) return;
-      const others = [...fingers.values()].filter((f) => f.pointerId !== event.pointerId);
-      const dx = event.clientX - before.clientX, dy = event.clientY - before.clientY;
-      if (others.length) {
-        const [other] = others;
-        const far = (f) => Math.hypot(f.clientX - other.clientX, f.clientY - other.clientY) || 1;
-        this.zoom(far(event) / far(before));
-        moved = 99;
-      } else {
-        this.move(dx, dy);
-        moved += Math.abs(dx) + Math.abs(dy);
-      }
-      fingers.set(event.pointerId, event);
-    });
-    const end = (event) => {
-      if (fingers.delete(event.pointerId) && event.type === "pointerup" && moved < 5) {
-        const found = this.nearest(event.offsetX, event.offsetY, 14);
-        if (found !== null) this.choose(found);
-      }
-    };
-    canvas.addEventListener("pointerup", end);
-    canvas.addEventListener("pointercancel", end);
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoom(event.deltaY < 0 ? 1.25 : 0.8, event.offsetX, event.offsetY);
-    }, { passive: false });
-    canvas.addEventListener("keydown", (event) => {
-      const keys = {
-        ArrowLeft: () => this.move(60, 0), ArrowRight: () => this.move(-60, 0),
-        ArrowUp: () => this.move(0, 60), ArrowDown: () => this.move(0, -60),
-        "+": () => this.zoom(1.4), "=": () => this.zoom(1.4), "-": () => this.zoom(0.7),
-        0: () => { this.fit(); this.draw(); },
-        Enter: () => {
-          const found = this.nearest(this.width / 2, this.height / 2, Infinity);
-          if (found !== null) this.choose(found);
-        },
-      };
-      if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
-    });
-    for (const button of document.querySelectorAll("[data-map]")) {
-      button.addEventListener("click", () => {
-        if (button.dataset.map === "all") { this.fit(); this.draw(); }
-        else this.zoom(button.dataset.map === "in" ? 1.6 : 0.625);
-      });
-    }
+  function pick(what) {
+    picked = what;
+    keep();
+    chosen(what);
   }
+
+  function stride(by) {
+    if (!shown.length) return;
+    const at = shown.indexOf(picked.sample);
+    const sample = shown[at < 0 ? (by > 0 ? 0 : shown.length - 1) : (at + by + shown.length) % shown.length];
+    [view.u, view.v] = places[sample];
+    pick({ sample });
+  }
+
+  // --- mouse, touch and pen
+  const pointers = new Map();
+  let travelled = 0;
+  const here = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    if (!pointers.size) travelled = 0;
+    pointers.set(event.pointerId, here(event));
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const before = pointers.get(event.pointerId);
+    if (!before) return;
+    const now = here(event);
+    travelled += Math.hypot(now[0] - before[0], now[1] - before[1]);
+    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+    if (other) {
+      const apart = (p) => Math.max(1, Math.hypot(p[0] - other[0], p[1] - other[1]));
+      travelled = Infinity; // no click
+      zoom(apart(now) / apart(before), other[0], other[1]);
+    } else {
+      move(now[0] - before[0], now[1] - before[1]);
+    }
+    pointers.set(event.pointerId, now);
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    if (pointers.delete(event.pointerId) && !pointers.size && travelled < 6) {
+      choose(...here(event), event.pointerType === "touch" ? 24 : 14);
+    }
+  });
+  canvas.addEventListener("pointercancel", (event) => pointers.delete(event.pointerId));
+  canvas.addEventListener("wheel", (event) => {
+    // Without the focus, the wheel is for the page.
+    if (document.activeElement !== canvas && !event.ctrlKey) return;
+    event.preventDefault();
+    zoom(2 ** (-event.deltaY / 300), ...here(event));
+  }, { passive: false });
+
+  // --- keys
+  const KEYS = {
+    ArrowLeft: () => move(60, 0), ArrowRight: () => move(-60, 0),
+    ArrowUp: () => move(0, 60), ArrowDown: () => move(0, -60),
+    "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5),
+    0: () => fit(shown), n: () => stride(1), p: () => stride(-1),
+    Enter: () => choose(width / 2, height / 2, Infinity),
+  };
+  canvas.addEventListener("keydown", (event) => {
+    const action = KEYS[event.key] ?? KEYS[event.key.toLowerCase()];
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    action();
+  });
+  canvas.addEventListener("focus", keep);
+  canvas.addEventListener("blur", keep);
+
+  new ResizeObserver(() => {
+    const first = !width;
+    ratio = devicePixelRatio || 1;
+    ({ clientWidth: width, clientHeight: height } = canvas);
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    if (first) fit(shown);
+    waiting = true;
+    draw(); // at once, since a new size has emptied it
+  }).observe(canvas);
+  readColours();
+
+  return {
+    zoom, fit: () => fit(shown),
+    /** Show these samples, and the jobs they belong to. */
+    show(indices, jobIndices) {
+      shown = indices.filter((index) => places[index]);
+      shownJobs = jobIndices;
+      keep();
+    },
+    /** Mark a sample or a job, and bring it into view when it has a place. */
+    mark(what) {
+      picked = what;
+      const at = what.sample !== undefined ? [what.sample].filter((i) => places[i]) : jobs[what.job].samples.filter((i) => places[i]);
+      if (width) fit(at);
+      keep();
+    },
+    /** Where a sample is drawn, in pixels of the canvas; null without a place. */
+    where(index) {
+      return places[index] ? [toX(places[index][0]), toY(places[index][1])] : null;
+    },
+    recolour() {
+      readColours();
+      keep();
+    },
+  };
 }

@@ -1,251 +1,300 @@
-"use strict";
-// The page, from top to bottom.
+// Puts the page together: what is in the facts, see report/facts.py.
 
-const { sums, samples, jobs } = facts;
-const stateOf = (i) => samples.states[samples.state[i]];
-const reasonOf = (i) => (samples.reason[i] === null ? "" : samples.reasons[samples.reason[i]]);
-const labelOf = (i) => (samples.label[i] === null ? "" : samples.labels[samples.label[i]]);
-const folder = facts.folder;
+const FACTS = JSON.parse($("facts").textContent);
+const STATES = FACTS.samples.states;
+const JOB_STATES = FACTS.jobs.states;
+const SAMPLES = FACTS.samples;
+const JOBS = FACTS.jobs;
+const FOLDER = quoted(FACTS.folder);
+const every = Array.from(SAMPLES.id.keys());
+const everyJob = Array.from(JOBS.row.keys());
 
-function subtitle() {
-  const count = jobs.row ? jobs.row.length : 0;
-  const last = facts.runs[facts.runs.length - 1];
-  const parts = [`${plural(count, "job")}, ${plural(sums.expected, "sample")}`];
-  if (last) parts.push(`last run ${last.began.replace("T", " ").slice(0, 16)} UTC`);
-  parts.push(facts.running ? `still run by ${facts.running}` : folder);
-  byId("subtitle").textContent = parts.join(" · ");
-  byId("made").textContent = `${facts.made.replace("T", " ").slice(0, 16)} UTC`;
-}
+const sample = {
+  state: (i) => STATES[SAMPLES.state[i]],
+  label: (i) => SAMPLES.labels[SAMPLES.label[i]] ?? "",
+  sensor: (i) => SAMPLES.sensors[SAMPLES.sensor[i]] ?? "",
+  reason: (i) => SAMPLES.reasons[SAMPLES.reason[i]] ?? "",
+};
+const jobOfRow = new Map(everyJob.map((j) => [JOBS.row[j], j]));
+const samplesOfJob = everyJob.map(() => []);
+every.forEach((i) => samplesOfJob[jobOfRow.get(SAMPLES.row[i])]?.push(i));
+const job = {
+  state: (j) => JOB_STATES[JOBS.state[j]],
+  backend: (j) => JOBS.backends[JOBS.backend[j]] ?? "",
+  kind: (j) => JOBS.kinds[JOBS.kind[j]] ?? "",
+  message: (j) => JOBS.messages[JOBS.message[j]] ?? "",
+};
 
-function account() {
-  const parent = byId("account");
-  const line = add(parent, "p", { class: "headline" }, number(sums.received), " ");
-  add(line, "small", {}, `of ${number(sums.expected)} samples received, ${share(sums.received, sums.expected)}`);
-  const bar = add(parent, "div", { class: "stack", role: "img", "aria-label": Object.keys(STATES).map((s) => `${sums[s]} ${s}`).join(", ") });
-  for (const state of Object.keys(STATES)) {
-    if (sums[state]) add(bar, "span", { class: `bg-${state}`, style: `width:${(100 * sums[state]) / sums.expected}%` });
-  }
-  const list = add(parent, "ul", { class: "sums" });
-  for (const state of Object.keys(STATES)) {
-    add(list, "li", {}, mark(state), ` ${number(sums[state])} ${state}`);
-  }
-  add(list, "li", { class: "quiet" }, `sum ${number(sums.received + sums.missing + sums.rejected + sums.open)} = expected ${number(sums.expected)}`);
-}
-
-function command(parent, text) {
-  const line = add(parent, "div", { class: "command" });
-  add(line, "code", {}, text);
-  const button = add(line, "button", { type: "button" }, "Copy");
-  button.addEventListener("click", async () => {
-    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; }
-    catch { getSelection().selectAllChildren(line.firstChild); button.textContent = "Selected"; }
+// --- the account
+function showAccount() {
+  const { sums } = FACTS;
+  const counts = STATES.map((state) => sums[state]);
+  const said = sums.received === sums.expected && sums.expected ? `All ${several(sums.expected, "sample")} received`
+    : `${count(sums.received)} of ${several(sums.expected, "sample")} received`;
+  const lacking = sums.missing + sums.rejected;
+  const under = FACTS.running ? `The run goes on (${FACTS.running}); this is how it stood when the page was made.`
+    : lacking ? `${several(lacking, "sample")} did not come: below is why, and what to do.`
+    : sums.open ? `Nothing failed. Nobody runs it now, and ${several(sums.open, "sample")} ${sums.open === 1 ? "is" : "are"} still to come.`
+    : "Nothing is missing, nothing was rejected.";
+  $("verdict").append(said, make("small", {}, under));
+  $("account-bar").setAttribute("aria-label", STATES.map((state, i) => `${count(counts[i])} ${state}`).join(", "));
+  STATES.forEach((state, i) => {
+    if (!counts[i]) return;
+    const part = make("span", { class: `${state} fill`, title: `${count(counts[i])} ${state}` });
+    part.style.flexGrow = counts[i];
+    part.style.flexBasis = 0;
+    $("account-bar").append(part);
   });
+  const of = (number) => (sums.expected ? percent(number / sums.expected) : "");
+  $("account-tiles").append(tile("expected", count(sums.expected), `in ${several(everyJob.length, "job")}`));
+  for (const state of ["received", "missing", "rejected", "open"]) {
+    if (state !== "open" || sums.open) $("account-tiles").append(tile(state, count(sums[state]), of(sums[state]), state));
+  }
+  const parts = ["received", "missing", "rejected", "open"].map((state) => count(sums[state])).join(" + ");
+  $("account-note").textContent = `${parts} = ${count(sums.expected)}: each sample is in one state. Missing: no file came. `
+    + "Rejected: a file came, did not pass the quality gates and lies in quarantine."
+    + (sums.open ? " Open: nothing is decided yet." : "");
 }
 
-function advice() {
-  const parent = byId("advice");
-  if (!facts.errors.length && sums.received === sums.expected) {
-    add(parent, "p", {}, "Nothing: every sample is there. Later, to see whether all files are still what they were:");
-    command(parent, `gfmap verify ${folder}`);
-    return;
+// --- what next
+function showNext() {
+  const { sums } = FACTS;
+  const steps = $("next-steps");
+  const step = (title, text, typed) => steps.append(make("div", { class: "card step" },
+    make("div", { class: "head" }, make("strong", {}, title)), make("p", {}, text), command(typed)));
+  if (sums.missing || FACTS.errors.length) {
+    step("Try again", "Jobs that failed are made again, and files that are missing are fetched; what is finished is left alone.", `gfmap retry ${FOLDER}`);
+  } else if (sums.open && !FACTS.running) {
+    step("Go on", "The run was stopped before its end: the same command goes on where it stopped.", "gfmap run");
   }
-  for (const error of facts.errors) {
-    const block = add(parent, "div", { class: "advice" });
-    add(block, "h3", {}, `${plural(error.jobs, "job")} failed: ${error.kind}`);
-    add(block, "p", {}, error.advice);
-    const more = add(block, "details");
-    add(more, "summary", { class: "quiet small" }, "What was said");
-    for (const example of error.examples) {
-      add(more, "pre", {}, `row ${example.row}${example.id ? `, job ${example.id}` : ""}: ${example.message}`);
-    }
+  if (sums.received) {
+    if (!sums.missing && !sums.open) step("Look at it", "Contact sheets show the patches, their clouds and labels at a glance.", `gfmap preview ${FOLDER}`);
+    step("Check the files", "Each file is compared with its checksum, and with the quality gates of the run.", `gfmap verify ${FOLDER}`);
   }
-  const lacking = new Map();
-  for (let i = 0; i < samples.shown; i += 1) {
-    if (reasonOf(i)) lacking.set(reasonOf(i), (lacking.get(reasonOf(i)) || 0) + 1);
+  if (FACTS.errors.length) $("errors").append(make("h3", {}, "Errors by kind"));
+  for (const { kind, jobs, advice, examples } of FACTS.errors) {
+    $("errors").append(make("article", { class: "card step" },
+      make("div", { class: "head missing" }, make("strong", {}, stateText("failed", kind)), make("span", { class: "soft" }, several(jobs, "job")),
+        make("button", { type: "button", class: "plain", onclick: () => onlyKind(kind) }, "Show these jobs")),
+      make("p", {}, advice),
+      make("details", {}, make("summary", {}, examples.length === 1 ? "Its message" : "Messages, for example"),
+        make("ul", {}, examples.map(({ row, id, message }) => make("li", {}, rowButton(row), id ? ` (${id})` : "", `: ${message || "no message"}`))))));
   }
-  const reasons = [...lacking].sort((a, b) => b[1] - a[1]).slice(0, 5);
-  if (reasons.length) {
-    add(parent, "h3", {}, "Why samples are not there");
-    bars(parent, reasons.map(([name, n]) => ({ name, n, parts: [["missing", n / reasons[0][1]]] })), (row) => number(row.n));
-  }
-  if (sums.open) add(parent, "p", { class: "quiet" }, `${plural(sums.open, "sample")} open: run the same again to go on.`);
-  command(parent, `gfmap retry ${folder}`);
-}
-
-let map, sampleTable, jobTable;
-
-function chooseSample(i) {
-  const parent = byId("details");
-  parent.replaceChildren();
-  add(parent, "h3", {}, mark(stateOf(i)), ` ${samples.id[i]}`);
-  const job = jobs.row.indexOf(samples.row[i]);
-  pairs(parent, [
-    ["State", stateOf(i)], ["Why", reasonOf(i)], ["Label", labelOf(i)],
-    ["Place", samples.x[i] === null ? "" : `${samples.y[i].toFixed(4)}° N, ${samples.x[i].toFixed(4)}° E`],
-    ["Job", job < 0 ? "" : `row ${jobs.row[job]}, ${jobs.status[job]}`],
-  ]);
-  if (job >= 0) {
-    add(add(parent, "p"), "button", { type: "button" }, "Its job").addEventListener("click", () => chooseJob(job));
-  }
-  map.show(i);
-  sampleTable.mark(i);
-}
-
-function chooseJob(j) {
-  const parent = byId("details");
-  parent.replaceChildren();
-  add(parent, "h3", {}, `Job of row ${jobs.row[j]}`);
-  pairs(parent, [
-    ["Status", jobs.status[j]], ["Id", jobs.id[j]], ["Back-end", jobs.backend[j]],
-    ["Started", jobs.started[j]], ["Took", time(jobs.seconds[j])],
-    ["Costs", jobs.costs[j] === null ? "" : amount(jobs.costs[j])],
-    ["Attempt", jobs.attempt[j] > 1 ? jobs.attempt[j] : ""], ["Error", jobs.kind[j]], ["Why", jobs.message[j]],
-    ["Samples", samples.states.map((s, n) => (jobs.counts[j][n] ? `${jobs.counts[j][n]} ${s}` : "")).filter(Boolean).join(", ")],
-  ]);
-  if (jobs.id[j]) command(parent, `gfmap logs ${jobs.row[j]} ${folder}`);
-  jobTable.mark(j);
-  const first = samples.row.indexOf(jobs.row[j]);
-  if (first >= 0) map.show(first);
-}
-
-function where() {
-  map = new SampleMap(byId("map"), samples, JSON.parse(byId("land").textContent), (i) => {
-    chooseSample(i);
-    byId("details").focus({ preventScroll: true });
-  });
-  for (const state of Object.keys(STATES)) {
-    if (!sums[state]) continue;
-    const label = add(add(byId("legend"), "li"), "label");
-    const box = add(label, "input", { type: "checkbox", checked: "", "data-state": state });
-    label.append(mark(state), `${number(sums[state])} ${state}`);
-    box.addEventListener("change", () => map.toggle(state, box.checked));
-  }
-  if (samples.shown < sums.expected) {
-    byId("map-help").prepend(`${number(samples.shown)} of ${number(sums.expected)} samples are shown here and in the table: all that are not received, and an even choice of the others. `);
+  if (FACTS.reasons.length) {
+    $("reasons").append(make("h3", {}, "Why samples are missing or rejected"), smallTable("Reasons and numbers of samples",
+      [["Samples", "number"], ["State"], ["Reason", "text"]],
+      FACTS.reasons.map(({ samples, state, reason }) => [count(samples), stateText(state), reason])));
   }
 }
 
-function classes() {
-  const parent = byId("classes");
-  if (!facts.classes.length) {
-    add(parent, "p", { class: "quiet" }, "The samples carry no label that is known here.");
-    return;
-  }
-  const most = facts.classes[0].expected;
-  const row = (c) => ({ ...c, name: c.label, parts: [["received", c.received / most], ["missing", (c.expected - c.received) / most]] });
-  bars(parent, facts.classes.slice(0, 12).map(row), (c) => `${number(c.received)} of ${number(c.expected)}`);
-  if (facts.classes.length > 12) {
-    const more = add(parent, "details");
-    add(more, "summary", { class: "quiet small" }, `${facts.classes.length - 12} more`);
-    bars(more, facts.classes.slice(12).map(row), (c) => `${number(c.received)} of ${number(c.expected)}`);
+const rowButton = (row) => make("button", { type: "button", class: "plain", onclick: () => openJob(jobOfRow.get(row), true) }, `job ${row}`);
+
+// --- details
+function detail(title, pairs, typed, focus) {
+  $("details").replaceChildren(make("h3", {}, title), facts(pairs), typed ? command(typed) : "");
+  if (focus) {
+    $("details").focus({ preventScroll: true });
+    $("map-box").parentNode.scrollIntoView({ block: "start" });
   }
 }
 
-function months() {
-  const parent = byId("months"), data = facts.months;
-  if (!data.length) {
-    add(parent, "p", { class: "quiet" }, "No dates are known yet.");
-    return;
-  }
-  const width = 480, height = 170, left = 34, base = height - 22, step = (width - left) / data.length;
-  const most = Math.max(...data.map((m) => m.dates)), up = (n) => base - (n / most) * (base - 12);
-  const svg = add(parent, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Dates of all patches by month, at most ${most}` });
-  add(svg, "text", { x: 0, y: 16 }, number(most));
-  add(svg, "text", { x: 0, y: base }, "0");
-  data.forEach((m, n) => {
-    const x = left + n * step, wide = Math.max(step - 2, 1), seen = m.hidden === null ? m.dates : m.dates * (1 - m.hidden);
-    const bar = add(svg, "g");
-    add(bar, "title", {}, `${m.month}: ${number(m.dates)} dates${m.hidden === null ? "" : `, ${Math.round(100 * m.hidden)} % hidden by clouds`}`);
-    add(bar, "rect", { x, y: up(m.dates), width: wide, height: base - up(m.dates), fill: "var(--track)" });
-    add(bar, "rect", { x, y: up(seen), width: wide, height: base - up(seen), fill: "var(--received)" });
-    if (n % Math.ceil(data.length / 8) === 0) add(svg, "text", { x, y: height - 6 }, m.month);
-  });
-  const known = data.some((m) => m.hidden !== null);
-  add(parent, "p", { class: "quiet small" }, known
-    ? "Dates of all patches. Dark: the share that can be seen, in up to 60 patches; pale: hidden by clouds."
-    : "Dates of all patches.");
+function fileLink(path) {
+  if (!path || FACTS.base === null) return path;
+  return make("a", { href: FACTS.base + path.split("/").map(encodeURIComponent).join("/") }, path);
 }
 
-function tables() {
-  sampleTable = new DataTable(byId("samples"), {
-    label: "samples", count: samples.shown, filter: { name: "State", get: stateOf }, choose: chooseSample,
-    columns: [
-      { name: "Sample", get: (i) => samples.id[i] },
-      { name: "State", get: stateOf, show: (cell, value) => cell.append(mark(value), ` ${value}`) },
-      { name: "Label", get: labelOf },
-      { name: "Row", number: true, get: (i) => samples.row[i] },
-      { name: "Why", get: reasonOf, long: true },
-    ],
-  });
-  jobTable = new DataTable(byId("jobs"), {
-    label: "jobs", count: jobs.row ? jobs.row.length : 0, filter: { name: "Status", get: (j) => jobs.status[j] }, choose: chooseJob,
-    columns: [
-      { name: "Row", number: true, get: (j) => jobs.row[j] },
-      { name: "Status", get: (j) => jobs.status[j] },
-      { name: "Job", get: (j) => jobs.id[j] },
-      { name: "Back-end", get: (j) => jobs.backend[j] },
-      { name: "Received", number: true, get: (j) => jobs.counts[j][samples.states.indexOf("received")] },
-      { name: "Took", number: true, get: (j) => jobs.seconds[j], show: (cell, value) => { cell.textContent = time(value); } },
-      { name: "Costs", number: true, get: (j) => jobs.costs[j] },
-      { name: "Why", get: (j) => jobs.message[j], long: true },
-    ],
-  });
+function tellSample(i, focus = false) {
+  const j = jobOfRow.get(SAMPLES.row[i]);
+  const { x, y } = { x: SAMPLES.x[i], y: SAMPLES.y[i] };
+  const typed = sample.state(i) === "received" ? `gfmap preview ${FOLDER} --sample ${quoted(SAMPLES.id[i])}` : `gfmap logs ${SAMPLES.row[i]} ${FOLDER}`;
+  detail(SAMPLES.id[i], [
+    ["State", stateText(sample.state(i))], ["Reason", sample.reason(i)], ["Label", sample.label(i)],
+    ["Sensor", sample.sensor(i)], ["Place", x === null ? "" : `${x}° E, ${y}° N`], ["File", fileLink(SAMPLES.path[i])],
+    ["Job", rowButton(SAMPLES.row[i])], ["Job is", stateText(job.state(j), JOBS.status[j])],
+  ], typed, focus);
 }
 
-function costs() {
-  const parent = byId("costs"), { spent, left, by_backend: places, by_recipe: recipes, past } = facts.costs;
-  if (!spent) {
-    add(parent, "p", { class: "quiet" }, "The back-ends have billed nothing.");
-    return;
-  }
-  add(parent, "p", {}, `${amount(spent)} spent${past ? `, ${amount(past)} of it on attempts that failed` : ""}${left ? `; about ${amount(left)} to come` : ""}.`);
-  const rows = (entries) => Object.entries(entries).map(([name, value]) => ({ name, value, parts: [["received", value / spent]] }));
-  bars(parent, rows(places), (row) => amount(row.value));
-  if (Object.keys(recipes).length > 1) bars(parent, rows(recipes), (row) => amount(row.value));
-  const dear = jobs.row.map((_, j) => j).filter((j) => jobs.costs[j]).sort((a, b) => jobs.costs[b] - jobs.costs[a]).slice(0, 5);
-  add(parent, "h3", { style: "margin-top:1rem" }, "Dearest jobs");
-  bars(parent, dear.map((j) => ({ name: `row ${jobs.row[j]}`, j, parts: [["open", jobs.costs[j] / jobs.costs[dear[0]]]] })), (row) => amount(jobs.costs[row.j]));
+function tellJob(j, focus = false) {
+  detail(`Job ${JOBS.row[j]}`, [
+    ["State", stateText(job.state(j), JOBS.status[j])], ["Title", JOBS.title[j]], ["Id", JOBS.id[j]], ["Back-end", job.backend(j)],
+    ["Samples", JOBS.counts[j].map((number, s) => (number ? `${count(number)} ${STATES[s]}` : "")).filter(Boolean).join(", ")],
+    ["Error", job.kind(j)], ["Message", job.message(j)], ["Started", moment(JOBS.started[j])], ["Took", duration(JOBS.seconds[j])],
+    ["Costs", amount(JOBS.costs[j])], ["Attempt", JOBS.attempt[j] > 1 ? JOBS.attempt[j] : ""],
+  ], JOBS.id[j] || JOBS.message[j] !== null ? `gfmap logs ${JOBS.row[j]} ${FOLDER}` : null, focus);
 }
 
-function slowest() {
-  const parent = byId("slow");
-  const slow = (jobs.row || []).map((_, j) => j).filter((j) => jobs.seconds[j] !== null).sort((a, b) => jobs.seconds[b] - jobs.seconds[a]).slice(0, 8);
-  if (!slow.length) {
-    add(parent, "p", { class: "quiet" }, "The back-ends do not say how long jobs took.");
-    return;
-  }
-  const most = jobs.seconds[slow[0]] || 1;
-  bars(parent, slow.map((j) => ({ name: `row ${jobs.row[j]}`, j, parts: [["open", jobs.seconds[j] / most]] })), (row) => time(jobs.seconds[row.j]));
+function openSample(i) {
+  map?.mark({ sample: i });
+  tellSample(i, true);
 }
 
-function asked() {
-  const parent = byId("asked");
-  const plain = (value) => (typeof value === "object" && value !== null ? JSON.stringify(value) : value);
-  pairs(parent, Object.entries(facts.asked).map(([name, value]) => [name.replaceAll("_", " "), plain(value)]));
-  const last = facts.runs[facts.runs.length - 1];
-  if (last && last.software) {
-    pairs(parent, [["software", Object.entries(last.software).map(([name, version]) => `${name} ${version}`).join(", ")]]);
-  }
-  if (facts.runs.length) {
-    const more = add(parent, "details");
-    add(more, "summary", { class: "quiet small" }, `Run ${plural(facts.runs.length, "time")}`);
-    for (const run of facts.runs) {
-      add(more, "pre", {}, `${run.began} to ${run.ended || (run === last && facts.running ? "now" : "a kill")}`);
-    }
-  }
+function openJob(j, focus = true) {
+  map?.mark({ job: j });
+  tellJob(j, focus);
 }
 
-function theme() {
-  const root = document.documentElement, button = byId("theme");
-  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const show = () => {
-    button.textContent = dark() ? "Light" : "Dark";
-    button.setAttribute("aria-pressed", String(dark()));
-    if (map) map.draw();
+// --- map and table of samples
+const placed = SAMPLES.x.some((x) => x !== null);
+const map = placed ? makeMap($("canvas"), JSON.parse($("land").textContent),
+  every.map((i) => ({ x: SAMPLES.x[i], y: SAMPLES.y[i], state: sample.state(i) })),
+  everyJob.map((j) => ({ state: job.state(j), samples: samplesOfJob[j] })),
+  (what) => (what.sample === undefined ? tellJob(what.job) : tellSample(what.sample))) : null;
+if (!placed) {
+  $("map-box").hidden = $("map-keys").hidden = true;
+} else {
+  $("zoom-in").addEventListener("click", () => map.zoom(1.6));
+  $("zoom-out").addEventListener("click", () => map.zoom(1 / 1.6));
+  $("zoom-fit").addEventListener("click", () => map.fit());
+  const lost = SAMPLES.x.filter((x) => x === null).length;
+  if (lost) $("map-note").textContent = `${several(lost, "sample")} without a known place ${lost === 1 ? "is" : "are"} in the table only.`;
+}
+
+const sampleTable = pagedTable($("samples-table"), "Samples", [
+  { name: "Sample", value: (i) => SAMPLES.id[i], show: (i) => make("button", { type: "button", class: "plain", onclick: () => openSample(i) }, SAMPLES.id[i]) },
+  { name: "State", value: sample.state, show: (i) => stateText(sample.state(i)) },
+  ...(SAMPLES.labels.length ? [{ name: "Label", value: sample.label, show: sample.label }] : []),
+  ...(SAMPLES.sensors.length ? [{ name: "Sensor", value: sample.sensor, show: sample.sensor }] : []),
+  { name: "Job", kind: "number", value: (i) => SAMPLES.row[i], show: (i) => SAMPLES.row[i] },
+  { name: "Reason", kind: "text", value: sample.reason, show: sample.reason },
+]);
+const sampleStates = stateChips($("filter-states"), STATES, STATES.map((_, s) => every.filter((i) => SAMPLES.state[i] === s).length));
+options($("filter-label"), "all labels", SAMPLES.labels);
+options($("filter-sensor"), "all sensors", SAMPLES.sensors);
+$("filter-label").parentNode.hidden = SAMPLES.labels.length < 2;
+$("filter-sensor-box").hidden = SAMPLES.sensors.length < 2;
+
+function filterSamples() {
+  const states = sampleStates.shown();
+  const [label, sensor] = [$("filter-label").value, $("filter-sensor").value];
+  const text = $("filter-text").value.trim().toLowerCase();
+  const found = every.filter((i) =>
+    states[SAMPLES.state[i]]
+    && (label === "" || SAMPLES.label[i] === Number(label))
+    && (sensor === "" || SAMPLES.sensor[i] === Number(sensor))
+    && (!text || [SAMPLES.id[i], sample.label(i), sample.reason(i), SAMPLES.path[i] ?? ""].some((each) => each.toLowerCase().includes(text))));
+  const left = FACTS.sums.expected - every.length;
+  $("filter-count").textContent = `${count(found.length)} of ${several(every.length, "sample")} shown`
+    + (left ? `; ${count(left)} more that were received are counted above, and left out here to keep the page small.` : "");
+  sampleTable.show(found);
+  map?.show(found, new Set(found.map((i) => jobOfRow.get(SAMPLES.row[i]))));
+}
+
+function onlyLabel(label) {
+  $("filter-label").value = SAMPLES.labels.indexOf(label);
+  filterSamples();
+  map?.fit();
+  $("map").scrollIntoView();
+}
+
+// --- jobs
+const jobTable = pagedTable($("jobs-table"), "Jobs", [
+  { name: "Job", kind: "number", value: (j) => JOBS.row[j], show: (j) => rowButton(JOBS.row[j]) },
+  { name: "State", value: (j) => JOBS.status[j], show: (j) => stateText(job.state(j), JOBS.status[j]) },
+  { name: "Back-end", value: job.backend, show: job.backend },
+  { name: "Samples", kind: "number", value: (j) => sum(JOBS.counts[j]), show: (j) => `${JOBS.counts[j][STATES.indexOf("received")]} of ${sum(JOBS.counts[j])}` },
+  { name: "Time", kind: "number", value: (j) => JOBS.seconds[j], show: (j) => duration(JOBS.seconds[j]) },
+  { name: "Costs", kind: "number", value: (j) => JOBS.costs[j], show: (j) => amount(JOBS.costs[j]) },
+  { name: "Error", value: job.kind, show: job.kind },
+  { name: "Message", kind: "text", value: job.message, show: job.message },
+]);
+const sum = (numbers) => numbers.reduce((one, other) => one + other, 0);
+const jobStates = stateChips($("job-states"), JOB_STATES, JOB_STATES.map((_, s) => everyJob.filter((j) => JOBS.state[j] === s).length));
+options($("job-kind"), "all", JOBS.kinds);
+$("job-kind-box").hidden = !JOBS.kinds.length;
+
+function filterJobs() {
+  const states = jobStates.shown();
+  const kind = $("job-kind").value;
+  const text = $("job-text").value.trim().toLowerCase();
+  const found = everyJob.filter((j) =>
+    states[JOBS.state[j]]
+    && (kind === "" || JOBS.kind[j] === Number(kind))
+    && (!text || [`job ${JOBS.row[j]}`, JOBS.id[j] ?? "", JOBS.title[j] ?? "", job.backend(j), job.message(j)].some((each) => each.toLowerCase().includes(text))));
+  $("job-count").textContent = `${count(found.length)} of ${several(everyJob.length, "job")} shown`;
+  jobTable.show(found);
+}
+
+function onlyKind(kind) {
+  jobStates.all();
+  $("job-kind").value = JOBS.kinds.indexOf(kind);
+  filterJobs();
+  $("jobs").scrollIntoView();
+}
+
+function listen(form, filter) {
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(filter)); // once its fields are as they were
+}
+
+// --- costs, time, what was asked for
+function showCosts() {
+  const { costs } = FACTS;
+  const tiles = $("costs-tiles");
+  const timed = everyJob.filter((j) => JOBS.seconds[j] !== null);
+  const priced = everyJob.filter((j) => JOBS.costs[j]);
+  const middle = timed.map((j) => JOBS.seconds[j]).sort((a, b) => a - b)[Math.floor(timed.length / 2)];
+  tiles.append(tile("Spent", costs.spent ? amount(costs.spent) : "none known", costs.spent ? "credits, or what the back-ends bill" : "the back-ends name no costs"));
+  if (costs.past) tiles.append(tile("Of that, failed before", amount(costs.past), "jobs that were made again"));
+  if (costs.spent && FACTS.sums.received) tiles.append(tile("A sample received", amount(costs.spent / FACTS.sums.received), "on average"));
+  if (costs.left) tiles.append(tile("Still to come", `about ${amount(costs.left)}`, "by what finished jobs cost"));
+  for (const [what, sums] of [["on", costs.by_backend], ["for", costs.by_recipe]]) {
+    const entries = Object.entries(sums);
+    if (entries.length > 1) for (const [name, spent] of entries) tiles.append(tile(`${what} ${name}`, amount(spent), percent(spent / costs.spent)));
+  }
+  if (timed.length) tiles.append(tile("A job takes", duration(middle), `half of ${several(timed.length, "job")} took longer`));
+  const top = (list, key, show) => [...list].sort((a, b) => key[b] - key[a]).slice(0, 8).map((j) => [rowButton(JOBS.row[j]), job.backend(j), `${sum(JOBS.counts[j])}`, show(key[j])]);
+  const heads = (name) => [["Job"], ["Back-end"], ["Samples", "number"], [name, "number"]];
+  const put = (id, list, key, show, name, caption) => {
+    if (list.length) $(id).append(smallTable(caption, heads(name), top(list, key, show)));
+    else $(id).parentNode.hidden = true;
   };
-  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; show(); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
-  show();
+  put("costliest", priced, JOBS.costs, amount, "Costs", "The jobs that cost most");
+  put("slowest", timed, JOBS.seconds, duration, "Time", "The jobs that took longest");
 }
 
-for (const part of [subtitle, account, advice, where, classes, months, tables, costs, slowest, asked, theme]) part();
+function told(value) {
+  if (value === null || value === undefined || value === "") return "";
+  if (Array.isArray(value) && value.every((each) => typeof each !== "object")) return value.join(", ");
+  return typeof value === "object" ? make("pre", { tabindex: "0" }, JSON.stringify(value, null, 2)) : String(value);
+}
+
+function showAsked() {
+  const last = FACTS.runs.at(-1) ?? {};
+  const begun = FACTS.runs.map(({ began, ended }) => `${moment(began)} to ${ended ? moment(ended) : FACTS.running ? "now" : "an end that was not noted (it was killed)"}`);
+  const box = $("asked-body");
+  box.className = "two asked";
+  const settings = Object.entries(FACTS.asked).map(([name, value]) => [name.replaceAll("_", " "), told(value)]);
+  if (settings.length) box.append(make("div", { class: "card" }, make("h3", {}, "Settings"), facts(settings)));
+  box.append(make("div", { class: "card" }, make("h3", {}, "Runs and versions"),
+    facts([["Folder", FACTS.folder], ["Tracker", FACTS.tracker], ["Run (UTC)", begun.length ? make("ul", {}, begun.map((each) => make("li", {}, each))) : "not noted"], ...Object.entries(last.software ?? {})])));
+}
+
+// --- light and dark
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const root = document.documentElement;
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+function nameTheme() {
+  $("theme").textContent = isDark() ? "Light colours" : "Dark colours";
+  map?.recolour();
+}
+$("theme").addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  nameTheme();
+});
+dark.addEventListener("change", nameTheme);
+
+showAccount();
+showNext();
+if (FACTS.classes.length) classBalance($("classes-body"), FACTS.classes, onlyLabel);
+else $("classes-body").append(make("p", { class: "soft" }, "The samples have no label that the report knows."));
+if (FACTS.months.length) monthChart($("dates-body"), FACTS.months);
+else $("dates-body").append(make("p", { class: "soft" }, "No file with dates is in the catalogue yet."));
+if (FACTS.looked_at) $("dates-body").append(make("p", { class: "soft" }, `Clouds: as the scene classification of ${several(FACTS.looked_at, "patch", "patches")} has them${FACTS.looked_at < FACTS.sums.received ? ", evenly chosen" : ""}.`));
+showCosts();
+showAsked();
+listen($("filters"), filterSamples);
+listen($("job-filters"), filterJobs);
+filterSamples();
+filterJobs();
+nameTheme();

@@ -1,92 +1,80 @@
-"use strict";
-// A table of many rows: a page of them at a time, searched, filtered, sorted.
+// Tables of many rows: a page at a time, sorted by any column.
 
-class DataTable {
-  // columns: {name, get(i), number?, show?(value, i)}; filters: {name, get(i)}.
-  constructor(parent, { label, count, columns, filter, choose, page = 25 }) {
-    Object.assign(this, { columns, filter, choose, page, at: 0, sorted: null, down: false, chosen: null });
-    this.rows = Array.from({ length: count }, (_, i) => i);
-    const tools = add(parent, "div", { class: "tools" });
-    this.search = add(tools, "input", { type: "search", placeholder: `Search ${label}`, "aria-label": `Search ${label}` });
-    this.search.addEventListener("input", () => this.update());
-    if (filter) {
-      this.select = add(tools, "select", { "aria-label": filter.name });
-      add(this.select, "option", { value: "" }, `${filter.name}: all`);
-      const counts = new Map();
-      for (const i of this.rows) counts.set(filter.get(i), (counts.get(filter.get(i)) || 0) + 1);
-      for (const [value, n] of counts) add(this.select, "option", { value }, `${value} (${number(n)})`);
-      this.select.addEventListener("change", () => this.update());
-    }
-    this.said = add(tools, "span", { class: "quiet small", role: "status" });
-    const table = add(add(parent, "div", { class: "scroll" }), "table");
-    const head = add(add(table, "thead"), "tr");
-    for (const column of columns) {
-      const cell = add(head, "th", { scope: "col", class: column.number ? "number" : null });
-      add(cell, "button", { type: "button" }, column.name).addEventListener("click", () => {
-        this.down = this.sorted === column ? !this.down : Boolean(column.number);
-        this.sorted = column;
-        for (const other of head.children) other.removeAttribute("aria-sort");
-        cell.setAttribute("aria-sort", this.down ? "descending" : "ascending");
-        this.update();
-      });
-    }
-    this.body = add(table, "tbody");
-    const turn = add(parent, "div", { class: "tools" });
-    this.back = add(turn, "button", { type: "button" }, "Back");
-    this.forth = add(turn, "button", { type: "button" }, "More");
-    this.back.addEventListener("click", () => this.turn(-1));
-    this.forth.addEventListener("click", () => this.turn(1));
-    this.update();
+const ROWS = 25;
+
+/**
+ * @param box      element that holds the table
+ * @param caption  what it shows
+ * @param columns  {name, value(index) to sort by, show(index), kind: "number" | "text"}
+ */
+function pagedTable(box, caption, columns) {
+  let all = [];
+  let page = 0;
+  let sorted = null;
+  let upwards = true;
+  const heads = columns.map((column, index) => make("th", { scope: "col", class: column.kind ?? "" },
+    make("button", { type: "button", onclick: () => sortBy(index) }, column.name)));
+  const body = make("tbody");
+  const table = make("table", {}, make("caption", { class: "unseen" }, caption), make("thead", {}, make("tr", {}, heads)), body);
+  const before = make("button", { type: "button", onclick: () => turn(-1) }, "Previous");
+  const after = make("button", { type: "button", onclick: () => turn(1) }, "Next");
+  const where = make("span", { class: "soft", role: "status" });
+  const pager = make("div", { class: "pager" }, before, after, where);
+  box.replaceChildren(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table), pager);
+
+  function sortBy(index) {
+    upwards = sorted === index ? !upwards : columns[index].kind !== "number";
+    sorted = index;
+    heads.forEach((head, each) => {
+      if (each === index) head.setAttribute("aria-sort", upwards ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+    show(all);
   }
 
-  update() {
-    const text = this.search.value.trim().toLowerCase(), wanted = this.select ? this.select.value : "";
-    this.found = this.rows.filter((i) =>
-      (!wanted || String(this.filter.get(i)) === wanted) &&
-      (!text || this.columns.some((c) => String(c.get(i) ?? "").toLowerCase().includes(text))));
-    if (this.sorted) {
-      const { get, number: isNumber } = this.sorted, sign = this.down ? -1 : 1;
-      const empty = (value) => value === null || value === undefined || value === "";
-      this.found.sort((a, b) => {
-        const [x, y] = [get(a), get(b)];
-        if (empty(x) || empty(y)) return empty(x) - empty(y);
-        return sign * (isNumber ? x - y : String(x).localeCompare(String(y)));
-      });
-    }
-    this.at = 0;
-    this.draw();
+  function order(rows) {
+    if (sorted === null) return rows;
+    const { value } = columns[sorted];
+    const way = upwards ? 1 : -1;
+    const keys = new Map(rows.map((row) => [row, value(row)]));
+    const nothing = (key) => key === null || key === undefined || key === "";
+    return [...rows].sort((a, b) => {
+      const [one, other] = [keys.get(a), keys.get(b)];
+      if (nothing(one) || nothing(other)) return nothing(one) - nothing(other); // last, either way
+      return way * (typeof one === "number" ? one - other : String(one).localeCompare(String(other), "en", { numeric: true }));
+    });
   }
 
-  turn(pages) {
-    this.at += pages * this.page;
-    this.draw();
+  function turn(by) {
+    page += by;
+    draw();
   }
 
-  draw() {
-    this.body.replaceChildren();
-    for (const i of this.found.slice(this.at, this.at + this.page)) {
-      const row = add(this.body, "tr", { tabindex: "0", "aria-selected": String(i === this.chosen), "data-row": i });
-      for (const column of this.columns) {
-        const value = column.get(i);
-        const cell = add(row, "td", { class: column.number ? "number" : column.long ? "text" : null });
-        if (column.show) column.show(cell, value, i);
-        else cell.textContent = value === null || value === undefined ? "" : column.number ? amount(value) : value;
-      }
-      row.addEventListener("click", () => this.choose(i));
-      row.addEventListener("keydown", (event) => {
-        if (event.key === "Enter" || event.key === " ") { event.preventDefault(); this.choose(i); }
-      });
-    }
-    const last = Math.min(this.at + this.page, this.found.length);
-    this.said.textContent = this.found.length
-      ? `${number(this.at + 1)} to ${number(last)} of ${number(this.found.length)}`
-      : "nothing found";
-    this.back.disabled = this.at === 0;
-    this.forth.disabled = last >= this.found.length;
+  function draw() {
+    const pages = Math.max(1, Math.ceil(all.length / ROWS));
+    page = Math.min(Math.max(page, 0), pages - 1);
+    body.replaceChildren(...all.slice(page * ROWS, (page + 1) * ROWS).map((row) => make("tr", {}, columns.map((column, index) =>
+      make(index ? "td" : "th", { class: column.kind ?? "", scope: index ? null : "row" }, column.show(row))))));
+    if (!all.length) body.append(make("tr", {}, make("td", { colspan: columns.length, class: "soft" }, "Nothing to show.")));
+    pager.hidden = pages === 1;
+    before.disabled = page === 0;
+    after.disabled = page === pages - 1;
+    where.textContent = `Page ${count(page + 1)} of ${count(pages)}`;
   }
 
-  mark(i) {
-    this.chosen = i;
-    for (const row of this.body.children) row.setAttribute("aria-selected", String(row.dataset.row === String(i)));
+  function show(rows) {
+    all = order(rows);
+    page = 0;
+    draw();
   }
+
+  return { show };
+}
+
+/** A short table that is whole. */
+function smallTable(caption, heads, rows) {
+  return make("div", { class: "scroll" }, make("table", {}, make("caption", { class: "unseen" }, caption),
+    make("thead", {}, make("tr", {}, heads.map(([name, kind]) => make("th", { scope: "col", class: kind ?? "" }, name)))),
+    make("tbody", {}, rows.map((cells) => make("tr", {}, cells.map((cell, index) =>
+      make(index ? "td" : "th", { scope: index ? null : "row", class: heads[index][1] ?? "" }, cell)))))));
 }
