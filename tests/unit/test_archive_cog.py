@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from openeo_gfmap.local.archive.cog import encode_cog, write_atomically
+from openeo_gfmap.local.archive.cog import encode_cog, write_atomically, write_once
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 24, 24), (8, 72, 72), (3, 100, 37)])
@@ -58,3 +58,27 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path):
         write_atomically(target, "text is not bytes")  # type: ignore[arg-type]
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_file_that_is_there_is_not_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when another process wrote it between the look and the writing."""
+    target = tmp_path / "scene.tif"
+    write_once(target, b"first")
+    kept = target.stat().st_ino
+    write_once(target, b"second")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: False)
+        write_once(target, b"third")
+    assert (target.read_bytes(), target.stat().st_ino) == (b"first", kept)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: Path) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    write_once(tmp_path / "scene.tif", b"pixels")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"pixels"]

@@ -8,15 +8,18 @@ nothing to gain from overviews, so they have none.
 
 from __future__ import annotations
 
+import os
 import struct
 import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["encode_cog", "write_atomically"]
+__all__ = ["encode_cog", "write_atomically", "write_once"]
 
 # TIFF field types: code, struct letter.
 _ASCII, _SHORT, _LONG, _DOUBLE = (2, "s"), (3, "H"), (4, "I"), (12, "d")
@@ -115,10 +118,33 @@ def _directory(tags: dict[int, tuple[tuple[int, str], Any]]) -> bytes:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that other processes see all of it or nothing; the last writer wins."""
+    with _part(path, content) as part:
+        part.replace(path)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file whose content never changes, all of it or nothing; the first writer wins.
+
+    Whoever reads it already need not find it exchanged, only because another process was at the
+    same work.
+    """
+    if path.exists():
+        return
+    with _part(path, content) as part:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            part.replace(path)
+
+
+@contextmanager
+def _part(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a file under another name, which is gone afterwards."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(content)
-        part.replace(path)
-    except BaseException:
+        yield part
+    finally:
         part.unlink(missing_ok=True)
-        raise

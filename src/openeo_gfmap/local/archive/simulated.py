@@ -17,7 +17,7 @@ import pyproj
 
 from ...tiling import TileInfo, tile_info, tiles_at
 from .clouds import cloud_share
-from .cog import encode_cog, write_atomically
+from .cog import encode_cog, write_atomically, write_once
 from .grid import Cell, cells_within
 from .items import Scene, asset_file, catalog, collection, item, item_id
 from .landscape import world_plane
@@ -143,9 +143,9 @@ class SimulatedArchive:
             for resolution in LAYOUT:
                 if resolution not in files:
                     files[resolution] = _encode(cell, picture, inside, resolution)
-                write_atomically(place / asset_file(scene, cell, resolution), files[resolution])
+                write_once(place / asset_file(scene, cell, resolution), files[resolution])
             # The item comes last: where it is, its files are.
-            write_atomically(place / f"{item_id(scene, cell)}.json", _dump(item(scene, cell)))
+            write_once(place / f"{item_id(scene, cell)}.json", _dump(item(scene, cell)))
 
     def _absolute(self, document: dict[str, Any], scene: Scene, cell: Cell) -> dict[str, Any]:
         """Turn an item's relative hrefs into paths."""
