@@ -11,8 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from openeo_gfmap.manager import catalog, sqlite_store
+from openeo_gfmap.manager import sqlite_store
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
+from openeo_gfmap.stac import tree
 from support.patches import patch_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def count(bench: ModuleType, folder: Path, jobs: int) -> Counted:
 
         patch.setattr(SqliteJobStore, "__init__", opened)
         counted(sqlite_store, "_unpacked", "unpacked")
-        counted(catalog, "_replace", "items")
+        counted(tree, "_replace", "items")
         work = folder / "work"
         done = manager_run.run_ours(manager_run.make_table(jobs), openeo.connect(url), work)
         assert done == jobs
