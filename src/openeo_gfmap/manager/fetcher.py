@@ -22,6 +22,7 @@ from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
 from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.manager.quarantine import Quarantine
+from openeo_gfmap.manager.result_document import data_assets, item_of, results_of, sources_of
 from openeo_gfmap.names import safe_name
 from openeo_gfmap.quality import Finding, QualityGates
 from openeo_gfmap.stac.items import CubeFile, cube_item, item_id, service_item
@@ -174,7 +175,7 @@ class Fetcher:
         with _turn(staging):
             staging.mkdir(parents=True, exist_ok=True)
             try:
-                document = _results(job)
+                document = results_of(job)
                 placed, lacking = self._bring(job, document, row, values, staging)
             except ResultIncomplete:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -183,7 +184,7 @@ class Fetcher:
                 staging.rmdir()
             except OSError:  # something else is in there
                 shutil.rmtree(staging, ignore_errors=True)
-        return self._arrival(job, values, placed, lacking, _sources(document))
+        return self._arrival(job, values, placed, lacking, document)
 
     def _arrival(
         self,
@@ -191,7 +192,7 @@ class Fetcher:
         values: pd.Series[Any],
         placed: list[_Placed],
         lacking: list[_Missing],
-        sources: tuple[str, ...],
+        document: Mapping[str, Any],
     ) -> Arrival:
         """Say what came, and what did not of each feature."""
         keys = [*(each.file.key for each in placed), *(file.key for file in lacking)]
@@ -221,7 +222,7 @@ class Fetcher:
                 )
                 for file in sorted(lacking, key=lambda file: file.path is None)
             ),
-            sources,
+            sources_of(document),
         )
 
     def _bring(
@@ -281,7 +282,7 @@ class Fetcher:
         self, job: BatchJob, document: Mapping[str, Any], staging: Path
     ) -> tuple[list[_Arrived], list[_Missing]]:
         """Return the files that arrived, and why others did not."""
-        assets = _data_assets(document)
+        assets = data_assets(document)
         if not assets:
             raise ResultIncomplete(f"job {job.job_id} finished without any file")
         arrived: list[_Arrived] = []
@@ -296,7 +297,7 @@ class Fetcher:
             try:
                 size, checksum = self._download(job, assets[key], path)
             except results.Expired:
-                assets = {**assets, **_data_assets(_results(job))}  # has new addresses
+                assets = {**assets, **data_assets(results_of(job))}  # has new addresses
                 try:
                     size, checksum = self._download(job, assets[key], path)
                 except (results.Expired, ResultIncomplete) as error:
@@ -366,7 +367,7 @@ def _item(
     """Describe a file from itself, or else from what the back-end says of it."""
     if cube is not None:
         return cube_item(item_id(path), path, cube)
-    item = _item_of(connection, document, file.key)
+    item = item_of(connection, document, file.key)
     return service_item(item_id(path), path, document["assets"][file.key], item, document)
 
 
@@ -389,53 +390,3 @@ def _told(lacking: list[_Missing], files: int) -> Iterator[str]:
         if reasons:
             shown = "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "")
             yield f"{len(reasons)} of {files} files {what}: {shown}"
-
-
-def _results(job: BatchJob) -> Mapping[str, Any]:
-    """Return the job's results; files that only its items name are among the assets, too.
-
-    Raises
-    ------
-    ValueError
-        When the answer is no description of results, which is not the same as no results.
-    """
-    document = job.get_results().get_metadata()
-    if not isinstance(document, Mapping) or not document.keys() & {"assets", "links"}:
-        raise ValueError(f"the results of job {job.job_id} are {str(document)[:100]!r}")
-    if document.get("assets"):
-        return dict(document)
-    assets: dict[str, Any] = {}
-    for link in document.get("links") or ():
-        if link.get("rel") == "item":
-            item = job.connection.get(link["href"], expected_status=200).json()
-            for key, asset in (item.get("assets") or {}).items():
-                assets[f"{item.get('id')}_{key}" if key in assets else key] = asset
-    return {**document, "assets": assets}
-
-
-def _sources(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what results were made of, each source once."""
-    links = (link for link in document.get("links") or () if link.get("rel") == "derived_from")
-    return tuple(dict.fromkeys(str(link["href"]) for link in links if link.get("href")))
-
-
-def _data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the assets that are results; those marked as metadata or thumbnails are not."""
-    found = {}
-    for key, asset in (document.get("assets") or {}).items():
-        roles = asset.get("roles") or ["data"]
-        if isinstance(asset.get("href"), str) and "data" in roles:
-            found[str(key)] = asset
-    return found
-
-
-def _item_of(
-    connection: Connection, document: Mapping[str, Any], key: str
-) -> Mapping[str, Any] | None:
-    """Return the back-end's item that has an asset."""
-    for link in document.get("links") or ():
-        if link.get("rel") == "item" and key in str(link.get("href")):
-            item = connection.get(link["href"], expected_status=200).json()
-            if key in (item.get("assets") or {}):
-                return dict(item)
-    return None
