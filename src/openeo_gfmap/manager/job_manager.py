@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Container, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +23,14 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager import _log, results, samples_table
+from openeo_gfmap.manager import _log, results
 from openeo_gfmap.manager.answers import is_transient, one_line
 from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJob
-from openeo_gfmap.manager.catalog import Existing
+from openeo_gfmap.manager.closing import Closing
 from openeo_gfmap.manager.connections import Connections, Provider
 from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.display import Display, LogDisplay, make_display
-from openeo_gfmap.manager.job_store import JobStore
 from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.loop import Loop
 from openeo_gfmap.manager.options import ManagerOptions
@@ -41,7 +39,6 @@ from openeo_gfmap.manager.session import Session
 from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.manager.worker import Worker
 from openeo_gfmap.stac.constants import CONSTELLATION
-from openeo_gfmap.stac.tree import write_collection
 from openeo_gfmap.utils.html import facts_table
 
 if TYPE_CHECKING:
@@ -115,19 +112,15 @@ class GFMAPJobManager:
         self._post_job_action = (
             PostJobAction(post_job_action, post_job_params or {}) if post_job_action else None
         )
-        self._collection_id = collection_id
-        self._collection_description = collection_description or ""
-        self._existing = stac
+        self._closing = Closing(
+            self._output_dir, collection_id, collection_description or "", stac, stac_enabled
+        )
         self._poll_sleep = poll_sleep
         self._n_threads = n_threads
         self._resume_postproc = resume_postproc
         self._restart_failed = restart_failed
-        self._stac_enabled = stac_enabled
         self._options = options or ManagerOptions()
         self._about = dict(about or {})
-        self._constellation: str | None = None
-        self._stac_dir: Path | None = None
-        self._item_assets: dict[str, pystac.ItemAssetDefinition] = {}
         self._connections = Connections(self._options)
         self._backends: dict[str, ParallelJobs] = {}
         self._last: Session | None = None
@@ -184,10 +177,10 @@ class GFMAPJobManager:
                 f"constellation {constellation!r} is not known; use one of "
                 f"{', '.join(CONSTELLATION)}, or leave it out."
             )
-        self._constellation = constellation
+        self._closing.constellation = constellation
         if output_path is not None:
-            self._stac_dir = Path(output_path)
-        self._item_assets = dict(item_assets or {})
+            self._closing.folder = Path(output_path)
+        self._closing.item_assets = dict(item_assets or {})
 
     # -------------------------------------------------------------------------------------- hooks
 
@@ -307,7 +300,7 @@ class GFMAPJobManager:
         start = StartJob(start_job)
         self._output_dir.mkdir(parents=True, exist_ok=True)
         path = Path(tracker) if tracker is not None else None
-        open_tracker = Tracker(path, df, self._constellation)
+        open_tracker = Tracker(path, df, self._closing.constellation)
         try:
             away = self._connect_all()
             claims = results.Claims()
@@ -343,7 +336,9 @@ class GFMAPJobManager:
         except BaseException:
             open_tracker.close()
             raise
-        self._last = Session(open_tracker, loop, self._output_dir, hurry, settings, self._finish)
+        self._last = Session(
+            open_tracker, loop, self._output_dir, hurry, settings, self._closing.close
+        )
         return self._last
 
     def _connect_all(self) -> dict[str, str]:
@@ -416,17 +411,9 @@ class GFMAPJobManager:
         """
         store = self._last_run("create_stac").tracker.store.reopen()
         try:
-            return self._write_stac(Path(output_path) if output_path else self._stac_dir, store)
+            return self._closing.write_stac(store, Path(output_path) if output_path else None)
         finally:
             store.close()
-
-    def _finish(self, store: JobStore) -> None:
-        """Write what tells of the run as a whole."""
-        path = self._output_dir / samples_table.NAME
-        samples_table.write_samples(path, store)
-        if self._stac_enabled:
-            self._write_stac(self._stac_dir, store)
-        samples_table.tell(path, store)
 
     def _settings(self, away: Container[str]) -> dict[str, Any]:
         """Return what was asked for, as the notes of the run and its reports say it."""
@@ -440,9 +427,9 @@ class GFMAPJobManager:
         }
         return {
             **self._about,
-            "collection": self._collection_id or self._output_dir.name,
-            "description": self._collection_description,
-            "constellation": self._constellation,
+            "collection": self._closing.name,
+            "description": self._closing.description,
+            "constellation": self._closing.constellation,
             "backends": backends,
             "gates": None if gates is None else gates.to_dict(),
             "max_costs": self._options.max_costs,
@@ -455,35 +442,11 @@ class GFMAPJobManager:
         facts = [
             ("Output folder", str(self._output_dir)),
             ("Back-ends", ", ".join(backends) or "none yet: add_backend"),
-            ("Collection", self._collection_id or self._output_dir.name),
+            ("Collection", self._closing.name),
         ]
         if self._last is not None:
             facts.append(("Last run", self._last.loop.progress.line))
         return facts_table(facts, "Job manager")
-
-    def _write_stac(self, folder: Path | None, store: JobStore) -> Path:
-        # One item at a time: those of a large run do not fit in memory.
-        items, count = store.items(), store.count_items()
-        identifier, description = self._collection_id, self._collection_description
-        if self._existing is not None:
-            existing = Existing(self._existing, self._output_dir)
-            identifier = identifier or existing.identifier
-            description = description or existing.description
-            others = existing.beside(item for _, item in store.items())
-            count += sum(1 for _ in others)
-            items = chain(items, ((-1, item) for item in others))
-        path = write_collection(
-            folder or self._output_dir / "stac",
-            items,
-            count=count,
-            output_dir=self._output_dir,
-            identifier=identifier or self._output_dir.name,
-            description=description,
-            constellation=self._constellation,
-            item_assets=self._item_assets,
-        )
-        _log.info("The STAC collection of %d items is %s.", count, path)
-        return path
 
 
 def _shown_number(number: ParallelJobs) -> str:
