@@ -267,7 +267,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
         sample_page(folder, "f-71", tmp_path)
     with pytest.raises(InputError, match="pages=0"):
         contact_sheets(folder, tmp_path, pages=0)
-    with pytest.raises(InputError, match="is no STAC collection and holds none"):
+    with pytest.raises(InputError, match="nothing has nothing to draw: no run"):
         contact_sheets(tmp_path / "nothing", tmp_path)
     (tmp_path / "field_17.nc").unlink()
     with pytest.raises(InputError, match="cannot be opened"):

@@ -61,7 +61,9 @@ def _of_folder(folder: Path) -> Iterator[dict[str, Any]]:
     except InputError:
         files = _netcdf_files(folder)
         if not files:
-            raise
+            raise InputError(
+                f"{folder} has nothing to draw: no run, no STAC collection and no NetCDF file."
+            ) from None
         yield from files
         return
     for path, item in read_items(collection):
