@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +14,21 @@ from typing import Any, Final
 from openeo_gfmap.account.folder import RunFolder
 from openeo_gfmap.errors import InputError, ResultIncomplete
 from openeo_gfmap.manager import formats, netcdf
+from openeo_gfmap.manager.ledger import SampleState
+from openeo_gfmap.manager.quarantine import FOLDER, REASON, Quarantine
 from openeo_gfmap.manager.results import multihash_of
-from openeo_gfmap.quality import QualityGates, inspect
+from openeo_gfmap.quality import QualityGates
 from openeo_gfmap.stac.reading import read_items, with_absolute_assets
 
 __all__ = ["Verification", "verify"]
 
 _SHOWN: Final = 10  # files of each kind in the text
+_WIDTH: Final = 80
+_AT_ONCE: Final = 1_000  # files that wait to be read
 _SHA256: Final = "1220"  # how the multihash of one begins
 #: What a run writes beside results.
 _OWN_FOLDERS: Final = frozenset(
-    {"stac", "provenance", "quarantine", "failed_jobs", "preview", ".downloads"}
+    {"stac", "provenance", FOLDER, "failed_jobs", "preview", ".downloads"}
 )
 _OWN_FILES: Final = frozenset({"samples.parquet", "report.html", "gfmap.toml"})
 
@@ -35,6 +41,8 @@ class Verification:
     ----------
     folder
         That was looked at.
+    is_run
+        Whether it holds a run of ours; else it is a collection.
     good
         How many files are as they should be.
     lost
@@ -46,16 +54,17 @@ class Verification:
     unknown
         Files in the folder of which neither the account nor the catalogue knows.
     quarantined
-        Files that were rejected during the run.
+        Files that were rejected during the run, and why.
     """
 
     folder: Path
+    is_run: bool
     good: int
     lost: tuple[str, ...] = ()
     changed: dict[str, str] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
-    quarantined: tuple[str, ...] = ()
+    quarantined: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -65,29 +74,42 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
-            "folder": str(self.folder), "ok": self.ok, "good": self.good, "lost": list(self.lost),
-            "changed": self.changed, "failing": self.failing, "unknown": list(self.unknown),
-            "quarantined": list(self.quarantined),
-        }  # fmt: skip
+            "folder": str(self.folder),
+            "is_run": self.is_run,
+            "ok": self.ok,
+            "good": self.good,
+            "lost": list(self.lost),
+            "changed": self.changed,
+            "failing": self.failing,
+            "unknown": list(self.unknown),
+            "quarantined": self.quarantined,
+        }
 
     def __str__(self) -> str:
-        lines = [f"{self.folder}: {self.good:,} files are as they should be."]
-        for word, found in (
+        lines = [f"{self.folder}: {_count(self.good)} as expected."]
+        for words, found in (
             ("lost", dict.fromkeys(self.lost, "")),
             ("changed", self.changed),
             ("not good enough", self.failing),
-            ("unknown to the run", dict.fromkeys(self.unknown, "")),
-            ("in quarantine", dict.fromkeys(self.quarantined, "")),
+            ("of which nobody knows", dict.fromkeys(self.unknown, "")),
+            ("in quarantine", self.quarantined),
         ):
-            if found:
-                lines.append(f"{len(found):,} {word}:")
-                shown = list(found.items())[:_SHOWN]
-                lines += [f"  {path}{f': {why}' if why else ''}" for path, why in shown]
-                if len(found) > _SHOWN:
-                    lines.append("  …")
-        if self.lost or self.changed:
-            lines.append("To fetch them again: gfmap retry --refetch, or refetch_lost=True.")
+            if not found:
+                continue
+            lines.append(f"{_count(len(found))} {words}:")
+            for path, why in list(found.items())[:_SHOWN]:
+                lines.append(f"  {path}")
+                lines += [f"    {line}" for line in textwrap.wrap(why, _WIDTH - 4)]
+            if len(found) > _SHOWN:
+                lines.append(f"  … and {len(found) - _SHOWN:,} more")
+        if self.is_run and (self.lost or self.changed):
+            lines.append("What is lost or changed is fetched again by `gfmap retry --refetch`, or")
+            lines.append("ManagerOptions(refetch_lost=True), while the back-end keeps the results.")
         return "\n".join(lines)
+
+
+def _count(files: int) -> str:
+    return f"{files:,} file" + ("" if files == 1 else "s")
 
 
 @dataclass(frozen=True)
@@ -96,9 +118,9 @@ class _Expected:
 
     path: Path
     name: str
-    size: int | None
-    checksum: str | None
-    is_patch: bool
+    size: int | None = None
+    checksum: str | None = None
+    is_patch: bool = False
     period: tuple[str | None, str | None] = (None, None)
 
 
@@ -115,13 +137,14 @@ def verify(
     ----------
     output_dir : path
         Output folder of a run, or a folder with a STAC collection whose assets have ``file:size``
-        and ``file:checksum``.
+        and ``file:checksum``; an asset without them must be there and open.
     gates : QualityGates, optional
         Applied to the patches, which are the first assets of the items.
     checksums : bool
         Read every file; without it, only sizes are compared.
     progress : callable, optional
-        Called with how many files are done, and how many there are.
+        Called with how many steps are done, and how many there are: one for each file, and one
+        more for each patch that the gates look into.
 
     Raises
     ------
@@ -131,38 +154,56 @@ def verify(
     folder = Path(output_dir).absolute()
     try:
         with RunFolder(folder) as run:
-            is_run, expected = True, list(_of_run(run))
+            is_run, named = True, list(_of_run(run))
     except InputError as no_run:
         is_run = False
         try:
-            expected = list(_of_collection(folder))
+            named = list(_of_collection(folder))
         except InputError as no_collection:
             raise InputError(
                 f"{folder} can be verified neither as a run ({no_run}) nor as a collection "
                 f"({no_collection})"
             ) from no_collection
+        folder = folder.parent if folder.is_file() else folder
+    first: dict[Path, _Expected] = {}
+    for each in named:  # items may share a file
+        first.setdefault(each.path, each)
+    expected = list(first.values())
+    patches = [each for each in expected if each.is_patch] if gates is not None else []
+    steps = _Steps(len(expected) + len(patches), progress)
     lost, changed = [], {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        states = pool.map(lambda each: _state(each, checksums=checksums), expected)
-        for done, (each, state) in enumerate(zip(expected, states, strict=True), start=1):
-            if state == _LOST:
-                lost.append(each.name)
-            elif state:
-                changed[each.name] = state
-            if progress is not None:
-                progress(done, len(expected))
+    for each, state in zip(expected, _states(expected, checksums=checksums), strict=True):
+        if state == _LOST:
+            lost.append(each.name)
+        elif state:
+            changed[each.name] = state
+        steps.done()
     bad = {*lost, *changed}
-    sound = [each for each in expected if each.name not in bad]
-    failing = dict(_failing(sound, gates)) if gates is not None else {}
+    failing = {}
+    for each in patches:
+        if each.name not in bad and (why := _why_not(each, Quarantine(folder, gates))):
+            failing[each.name] = why
+        steps.done()
     return Verification(
         folder,
-        len(sound) - len(failing),
+        is_run,
+        len(expected) - len(bad) - len(failing),
         tuple(lost),
         changed,
         failing,
-        tuple(_unknown(folder, {each.path for each in expected})) if is_run else (),
-        tuple(_quarantined(folder)),
+        tuple(_unknown(folder, {each.path for each in expected}, is_run=is_run)),
+        dict(_quarantined(folder)) if is_run else {},
     )
+
+
+class _Steps:
+    def __init__(self, total: int, progress: Callable[[int, int], object] | None):
+        self._done, self._total, self._progress = 0, total, progress
+
+    def done(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
 
 def _of_run(run: RunFolder) -> Iterator[_Expected]:
@@ -171,6 +212,10 @@ def _of_run(run: RunFolder) -> Iterator[_Expected]:
         for place, asset in enumerate(item["assets"].values()):
             path = run.output_dir / str(asset["href"])
             yield from _expected(path, asset, period, run.output_dir, is_patch=place == 0)
+    # A post-job action may have left the file of a sample out of the items.
+    for sample in run.samples():
+        if sample.state is SampleState.RECEIVED and sample.path is not None:
+            yield _Expected(run.output_dir / sample.path, sample.path)
 
 
 def _period(run: RunFolder, row: int) -> tuple[str | None, str | None]:
@@ -206,6 +251,17 @@ def _expected(
 _LOST: Final = "lost"
 
 
+def _states(expected: Sequence[_Expected], *, checksums: bool) -> Iterator[str]:
+    """Iterate over what is wrong with each file; few wait, so that Ctrl-C is heard at once."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            for start in range(0, len(expected), _AT_ONCE):
+                some = expected[start : start + _AT_ONCE]
+                yield from pool.map(lambda each: _state(each, checksums=checksums), some)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 def _state(each: _Expected, *, checksums: bool) -> str:
     """Return what is wrong with a file; empty for nothing."""
     try:
@@ -226,33 +282,43 @@ def _state(each: _Expected, *, checksums: bool) -> str:
     return ""
 
 
-def _failing(expected: list[_Expected], gates: QualityGates) -> Iterator[tuple[str, str]]:
-    """Iterate over patches that break gates; one at a time, as HDF5 wants it.
+def _why_not(patch: _Expected, quarantine: Quarantine) -> str:
+    """Return which gates a patch breaks. One is open at a time, as HDF5 wants it.
 
     The patch is the first asset of its item; what a post-job action has added comes after it.
     """
-    for each in expected:
-        if not each.is_patch:
-            continue
-        start, end = each.period
-        cube = netcdf.describe(each.path)
-        if found := inspect(each.path, cube, gates, start=start, end=end):
-            yield each.name, "; ".join(map(str, found))
+    start, end = patch.period
+    try:
+        cube = netcdf.describe(patch.path)
+    except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on a bad file
+        return f"does not open: {error}"
+    return "; ".join(map(str, quarantine.inspect(patch.path, cube, start=start, end=end)))
 
 
-def _unknown(folder: Path, known: set[Path]) -> Iterator[str]:
+def _unknown(folder: Path, known: Iterable[Path], *, is_run: bool) -> Iterator[str]:
     resolved = {path.resolve() for path in known}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if not path.is_file() or inside.parts[0] in _OWN_FOLDERS | _OWN_FILES:
             continue
-        if len(inside.parts) == 1 and ".csv" in path.suffixes:  # the tracker, its store and lock
-            continue
+        if is_run and len(inside.parts) == 1 and ".csv" in path.suffixes:
+            continue  # the tracker, its store and lock
+        if not is_run and (path.suffix == ".json" or path.name == "items.parquet"):
+            continue  # documents of the collection
         if path.resolve() not in resolved:
             yield inside.as_posix()
 
 
-def _quarantined(folder: Path) -> Iterator[str]:
-    for path in sorted((folder / "quarantine").rglob("*")):
-        if path.is_file() and not path.name.endswith(".reason.json"):
-            yield path.relative_to(folder).as_posix()
+def _quarantined(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted((folder / FOLDER).rglob("*")):
+        if path.is_file() and not path.name.endswith(REASON):
+            yield path.relative_to(folder).as_posix(), _reason(path)
+
+
+def _reason(path: Path) -> str:
+    """Return why a file is in quarantine; empty when nothing there says it."""
+    try:
+        document = json.loads(path.with_name(path.name + REASON).read_bytes())
+        return "; ".join(finding["message"] for finding in document["findings"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
