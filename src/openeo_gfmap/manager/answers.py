@@ -41,6 +41,12 @@ UNWELL = (
 _MARK = re.compile(r"\s*\[gfmap:[0-9a-f]+\]")
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_POINTLESS = (  # requests for addresses that are none
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.TooManyRedirects,
+)
 _AWAY = frozenset({502, 503, 504})
 
 
@@ -49,7 +55,7 @@ def is_transient(error: BaseException) -> bool:
     status = getattr(error, "http_status_code", None)
     if isinstance(status, int):
         return status in _TRANSIENT
-    return isinstance(error, requests.RequestException)
+    return isinstance(error, requests.RequestException) and not isinstance(error, _POINTLESS)
 
 
 def is_fault(error: BaseException) -> bool:

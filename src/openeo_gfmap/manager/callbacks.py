@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["RAISED", "PathGenerator", "PostJobAction", "StartJob", "TookTooLong", "within"]
 
 #: What a user's callback can raise: anything. A callback that wants to exit fails its own job; the
-#: exit would end nothing but the thread it runs in.
-RAISED = (Exception, SystemExit)
+#: exit would end nothing but the thread it runs in. (Ctrl-C arrives in the main thread only.)
+RAISED = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 
 _Parameter = inspect.Parameter
 _T = TypeVar("_T")

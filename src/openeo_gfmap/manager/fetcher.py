@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrival", "Fetcher"]
 
+#: What the manager itself puts into the output folder.
+_OWN = frozenset(
+    {".downloads", "failed_jobs", "provenance", "quarantine", "samples.parquet", "stac"}
+)
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -254,12 +259,19 @@ class Fetcher:
             reason = "; ".join(finding.message for finding in findings)
             lacking.append(_Missing(file.key, file.index, reason, where))
         folders = {(self.output_dir / each.path).parent for each in placed}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        for each in placed:
-            results.move(each.file.path, self.output_dir / each.path)
-            if self.gates is not None:
-                quarantine.clear(each.path)
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            for each in placed:
+                results.move(each.file.path, self.output_dir / each.path)
+                if self.gates is not None:
+                    quarantine.clear(each.path)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            # Not the paths of other jobs: those are claimed before.
+            raise ResultIncomplete(
+                f"output_path_generator gave a file where a folder is, or the other way round: "
+                f"{error}; return another path"
+            ) from error
         for folder in folders:
             results.sync(folder)  # once, not after each file: the slowest part of it
         return placed, lacking
@@ -345,7 +357,14 @@ class Fetcher:
                 f"output_path_generator raised {one_line(error)} for {culprit}"
             ) from error
         targets: list[Path] = []
-        for target in results.places(self.output_dir, wanted):
+        root = self.output_dir.resolve()
+        for target in results.places(root, wanted):
+            own = target.relative_to(root).parts[0]
+            if own.casefold() in _OWN:
+                raise ResultIncomplete(
+                    f"output_path_generator gave {target}, but {own} in the output folder is the "
+                    "manager's own; return another path"
+                )
             if target in targets:
                 raise ResultIncomplete(
                     f"output_path_generator gave {target} for two files of one job; return a path "
@@ -353,7 +372,6 @@ class Fetcher:
                 )
             self.claims.take(row, target)
             targets.append(target)
-        root = self.output_dir.resolve()
         return [target.relative_to(root).as_posix() for target in targets]
 
 

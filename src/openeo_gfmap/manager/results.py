@@ -7,6 +7,7 @@ synced to disk and renamed; so no broken file ever stands under a final name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -255,7 +256,7 @@ def _receive(connection: Connection, href: str, file: FileIO) -> None:
     a whole, so a file that changed on the server in between does not pass.
     """
     have = file.seek(0, os.SEEK_END)
-    # Compressed transfer would make Content-Length speak of other bytes than the file's.
+    # What comes compressed cannot be taken up where it broke off; some servers do it all the same.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -268,18 +269,18 @@ def _receive(connection: Connection, href: str, file: FileIO) -> None:
         if have and not (response.status_code == 206 and _begins_at(response, have)):
             file.seek(0)
             file.truncate()
-        received = 0
         try:
             for chunk in response.iter_content(_CHUNK):
-                received += len(chunk)
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[file.write(rest) :]
+            received, promised = response.raw.tell(), response.headers.get("Content-Length", "")
+            if promised.isdigit() and received != int(promised):
+                raise _BrokenOff(f"{received} of {promised} bytes came")
         except requests.RequestException as error:
+            if "Content-Encoding" in response.headers:
+                file.truncate(0)  # there is nothing to go on from: bytes are counted as they come
             raise _BrokenOff(str(error)) from error
-    promised = response.headers.get("Content-Length", "")
-    if promised.isdigit() and received != int(promised):
-        raise _BrokenOff(f"{received} of {promised} bytes came")
 
 
 def _begins_at(response: requests.Response, offset: int) -> bool:
@@ -340,7 +341,9 @@ def move(source: Path, target: Path) -> None:
     """
     try:
         source.replace(target)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
         # A folder below the output folder can be another file system, where a rename is a copy.
         part = target.with_name(target.name + ".part")
         with source.open("rb") as original, part.open("wb") as copy:
