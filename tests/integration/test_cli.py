@@ -201,13 +201,14 @@ def test_what_a_killed_run_left_behind_is_cancelled(shell: Shell) -> None:
     _until(shell, {"queued", "running"})
     # While it goes on it can be looked at, but not steered.
     assert str(process.pid) in shell.json("status", "patches", status=1)["running"]
-    assert "is in use by process" in _error(shell, "cancel", "patches", status=3)
+    assert "is run by process" in _error(shell, "cancel", "patches", status=3)
     process.kill()
     process.communicate()
+    (shell.folder / "fields.gpkg").unlink()  # the folder is enough
     assert len(shell.json("cancel", "patches")["cancelled"]) == 1
     status = shell.json("status", "patches", status=1)
     assert status["jobs"] == {"canceled": 1} and status["samples"]["missing"] == 4
-    assert shell.json("cancel", "patches")["cancelled"] == []
+    assert shell.json("cancel", "patches") == {"cancelled": [], "left": 0}
 
 
 def test_ctrl_c_ends_with_130_and_how_to_go_on(shell: Shell) -> None:

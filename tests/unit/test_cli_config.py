@@ -131,8 +131,14 @@ WRONG = [
     ("max_nodata = 0.5", "max_nodata = 50", "line 21: [gates] max_nodata is 50"),
     ("max_attempts = 3", "max_attempts = 0", "line 25: [retry] max_attempts is 0"),
     ("max_costs = 100", "max_costs = -1", "line 28: [limits] max_costs is -1"),
-    ("[backend]", "[backends]", "line 17: there is no section [backends]; there are samples"),
+    ("[backend]", "[backends]", "line 17: there is no section [backends]; did you mean 'backend'?"),
     ("[gates]", "[gates", "line 20"),
+    ("labels = false", "cloud_mask.kernel = 3", "line 11: [recipe.cloud_mask] has no key 'kernel'"),
+    ("labels = false", "labels = { atribute = 3 }", "line 11: [recipe.labels] has no key 'atr"),
+    ("[backend]", "[[backend]]", "line 17: backend is [{'parallel_jobs': 4}]; expected a section"),
+    ("# A comment", "size = 3", "line 1: size is 3; it stands in no section"),
+    ("size = 32", 'path = """{sample_id}\nsize = 3"""\nsiez = 3', "line 8: [recipe] has no key"),
+    ("max_nodata = 0.5", 'bands = ["S2-L2A-B4"]', "line 21: [gates] bands has 'S2-L2A-B4', which"),
 ]  # fmt: skip
 
 
@@ -148,12 +154,64 @@ def test_what_is_wrong_is_told_with_file_line_and_key(
     assert f"gfmap.toml, {message}" in str(error.value)
 
 
+#: What is found out only when samples and back-end are looked at, too.
+LATER = [
+    ('path = "fields.gpkg"', 'path = "other.gpkg"', "line 3: [samples] path: "),
+    ('path = "fields.gpkg"', 'path = "fields.gpkg"\nref_id = "a"', "line 4: [samples] ref_id: "),
+    ("labels = false", 'labels.attribute = "crop"', "line 11: [recipe.labels] attribute: the "),
+    ('"S2-L2A-B04",', '"S2-L2A-B99",', "line 7: [recipe] bands: Bands ['S2-L2A-B99'] are not"),
+    ("parallel_jobs = 4", 'name = "cdsee"', "line 18: [backend] name: back-end 'cdsee' is not"),
+    ("parallel_jobs = 4", "parallel_jobs = 0", "line 18: [backend] parallel_jobs: "),
+    ("parallel_jobs = 4", "poll_sleep = -1", "line 18: [backend] poll_sleep: "),
+    (
+        "parallel_jobs = 4", 'name = "fed"\nupload = "ftp://store"',
+        "line 19: [backend] upload: the store 'ftp://store' is no address",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "message"), LATER, ids=[new for _, new, _ in LATER])
+def test_what_samples_and_back_end_do_not_allow_is_told_with_its_place(
+    old: str, new: str, message: str, toml: Path
+) -> None:
+    fields(toml.parent, sample_id=["a", "b"])
+    text = TEXT.replace(old, new, 1)
+    if "B99" in new:
+        text = re.sub(r"(?s)\[gates\].*?(?=\[retry\])", "", text)
+    toml.write_text(text, encoding="utf-8")
+    config = load_config(toml, (), {})
+    with pytest.raises(InputError) as error:
+        config.check(config.extraction())
+    assert f"gfmap.toml, {message}" in str(error.value)
+
+
+def test_a_variable_that_names_no_section_is_told(
+    toml: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_config(toml, (), {"GFMAP_RECIP_SIZE": "3", "OPENEO_GFMAP_HOME": "x"})
+    (record,) = caplog.records
+    assert "GFMAP_RECIP_SIZE is not read" in record.getMessage()
+
+
+def test_secrets_are_not_written_and_can_be_given_again(toml: Path) -> None:
+    options = [("recipe.job_options", '{"access_token": "geheim", "cpus": 2}')]
+    config = load_config(toml, options, {})
+    text = config.to_toml()
+    assert "geheim" not in text
+    assert "set GFMAP_RECIPE_JOB_OPTIONS for later commands" in text
+    path = toml.with_name("again.toml")
+    path.write_text(text, encoding="utf-8")
+    assert (
+        load_config(path, (), {"GFMAP_RECIPE_JOB_OPTIONS": options[0][1]}).recipe == config.recipe
+    )
+
+
 def test_what_is_wrong_elsewhere_is_told_with_its_place(toml: Path) -> None:
     with pytest.raises(InputError, match=r"environment variable GFMAP_RECIPE_SIZE: .*size is 'x'"):
         load_config(toml, (), {"GFMAP_RECIPE_SIZE": "x"})
     with pytest.raises(InputError, match=r"option recipe.size: .*size is '1.5'"):
         load_config(toml, [("recipe.size", "1.5")], {})
-    with pytest.raises(InputError, match=r"option 'colour.size' names no section"):
+    with pytest.raises(InputError, match=r"option 'colour.size': there is no section"):
         load_config(toml, [("colour.size", "1")], {})
     with pytest.raises(InputError, match=r"\[recipe\] name is 's1'; there are sentinel2-patches"):
         load_config(toml, [("recipe.name", "s1")], {})

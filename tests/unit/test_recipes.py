@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,6 +70,14 @@ def test_samples_get_common_names_and_keep_their_other_columns() -> None:
     assert list(samples.sample_id) == list("abcd")
     assert samples.valid_date[1] == pd.Timestamp("2021-06-11")
     assert samples.extract.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("role", "column"), [("sample_id", "POINT_ID"), ("valid_date", "Date"), ("ref_id", "Ref_ID")]
+)
+def test_columns_are_known_by_their_usual_names_in_any_case(role: str, column: str) -> None:
+    samples = prepared(fields().rename(columns={role: column}))
+    assert role in samples and column not in samples
 
 
 def test_columns_can_be_named() -> None:
@@ -315,6 +325,38 @@ def test_other_back_ends_need_a_store_for_the_windows() -> None:
         Extraction(Sentinel2Patches(), fields(), "nowhere")
     with pytest.raises(InputError, match="'startjob' is no part"):
         Extraction(Sentinel2Patches(), fields(), startjob=None)
+    with pytest.raises(InputError, match=r"the store 'store\.example' is no address"):
+        Extraction(Sentinel2Patches(), fields(), "cdse", upload="store.example")
+    with pytest.raises(InputError, match=r"holds a user name.*OPENEO_GFMAP_UPLOAD_USER"):
+        Extraction(Sentinel2Patches(), fields(), "cdse", upload="https://me:pw@store.example")
+
+
+def test_a_band_that_the_back_end_lacks_is_refused_before_the_run() -> None:
+    recipe = Sentinel2Patches(bands=("S2-L2A-B04", "S2-L2A-B99"))
+    with pytest.raises(
+        InputError, match=r"'S2-L2A-B99'.* are not available; use any of S2-L2A-B01"
+    ):
+        Extraction(recipe, fields())
+
+
+def test_windows_are_put_into_a_store_that_wants_a_log_in(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENEO_GFMAP_UPLOAD_USER", "me")
+    monkeypatch.setenv("OPENEO_GFMAP_UPLOAD_PASSWORD", "geheim")
+    allowed = {"Authorization": "Basic " + base64.b64encode(b"me:geheim").decode()}
+    httpserver.expect_oneshot_request(
+        re.compile(r"/windows/gfmap/.*\.parquet"), method="PUT", headers=allowed
+    ).respond_with_data(status=201)
+    httpserver.expect_request("/jobs", method="POST").respond_with_data(
+        status=201, headers={"OpenEO-Identifier": "j-1"}
+    )
+    upload = httpserver.url_for("/windows")
+    extraction = Extraction(Sentinel2Patches(), fields(), "cdse", upload=upload)
+    job = extraction.parts.start_job(
+        extraction.parts.jobs.iloc[0], FakeOpenEO(httpserver).connect()
+    )
+    assert job.job_id == "j-1"
 
 
 def test_parts_can_be_replaced() -> None:
@@ -324,6 +366,9 @@ def test_parts_can_be_replaced() -> None:
     extraction = Extraction(Sentinel2Patches(), fields(), post_job_action=mine)
     assert extraction.parts.post_job_action is mine
     assert extraction.parts.output_path.__name__ == "output_path"
+    # A table of jobs, too: here the first one only.
+    some = Extraction(Sentinel2Patches(), fields(), jobs=extraction.parts.jobs.head(1))
+    assert some.plan().jobs == 1
 
 
 def test_a_result_of_a_feature_that_is_not_there_is_refused() -> None:

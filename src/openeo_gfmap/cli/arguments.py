@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ __all__ = [
     "Parallel",
     "Samples",
     "Set",
+    "connection_to",
     "folder_of",
     "loaded",
     "opened",
@@ -118,3 +119,21 @@ def opened(given: Path | None) -> RunFolder:
     from openeo_gfmap.account import RunFolder  # noqa: PLC0415
 
     return RunFolder(folder_of(given))
+
+
+def connection_to(backend: str) -> Callable[[], Any]:
+    """Return the function that connects to a back-end.
+
+    Raises
+    ------
+    InputError
+        When it is not known.
+    """
+    from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend  # noqa: PLC0415
+
+    try:
+        return BACKEND_CONNECTIONS[Backend(backend)]
+    except (KeyError, ValueError):
+        raise InputError(
+            f"back-end {backend!r} is not known here; ask it with the program that ran the jobs."
+        ) from None

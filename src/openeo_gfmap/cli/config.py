@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openeo_gfmap.cli.settings_file import Settings, read_settings
+from openeo_gfmap.cli.settings_file import PREFIX, Settings, nearest, read_settings
 from openeo_gfmap.cli.values import build, located, settable, shown
 from openeo_gfmap.errors import InputError
 
@@ -100,6 +101,8 @@ class Config:
         Of the job manager.
     base
         Folder that relative paths of the samples and the output begin at.
+    settings
+        What it was made of, for messages to point at.
     """
 
     samples: SamplesSection
@@ -110,6 +113,7 @@ class Config:
     gates: QualityGates
     options: ManagerOptions
     base: Path = field(default_factory=Path)
+    settings: Settings | None = field(default=None, compare=False, repr=False)
 
     @property
     def samples_path(self) -> Path:
@@ -131,9 +135,46 @@ class Config:
         """
         from openeo_gfmap.recipes import Extraction  # noqa: PLC0415
 
-        return Extraction(
-            self.recipe, self.samples_path, self.backend.name, upload=self.backend.upload
-        )
+        with self._pointing():
+            return Extraction(
+                self.recipe, self.samples_path, self.backend.name, upload=self.backend.upload
+            )
+
+    def check(self, extraction: Extraction) -> None:
+        """See to it that the extraction can be run; connects to nothing.
+
+        Raises
+        ------
+        InputError
+            With the setting that is wrong.
+        """
+        with self._pointing():
+            extraction.manager(self.folder, options=self.options, **self._arguments())
+
+    def run(self, extraction: Extraction, *, show_progress: bool, **arguments: Any) -> None:
+        """Run the extraction into the output folder; see `Extraction.run`."""
+        options = replace(self.options, show_progress=show_progress and self.options.show_progress)
+        with self._pointing():
+            extraction.run(self.folder, options=options, **self._arguments(), **arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "parallel_jobs": self.backend.parallel_jobs,
+            "poll_sleep": self.backend.poll_sleep,
+            "collection_id": self.output.collection_id,
+            "collection_description": self.output.collection_description,
+        }
+
+    @contextmanager
+    def _pointing(self) -> Iterator[None]:
+        """Say in an error which setting it is about, where one is."""
+        try:
+            yield
+        except InputError as error:
+            place = self.settings.place_of(str(error)) if self.settings is not None else None
+            if place is None:
+                raise
+            raise InputError(f"{place}: {error}") from error
 
     def sections(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Iterate over all sections and their values, as a file would hold them."""
@@ -158,7 +199,10 @@ class Config:
         yield "limits", {name: value for name, value in limits if name not in ("retry", "gates")}
 
     def to_toml(self) -> str:
-        """Return a file that says the same, with absolute paths, wherever it is read from."""
+        """Return a file that says the same, with absolute paths, wherever it is read from.
+
+        Settings that hold a password or a token are left out.
+        """
         here = replace(
             self,
             samples=replace(self.samples, path=str(self.samples_path.absolute())),
@@ -168,8 +212,19 @@ class Config:
         for name, values in here.sections():
             # What is None is left out: it is the default, or said by leaving its section out.
             kept = {k: v for k, v in values.items() if v is not None or k in _OWN_SECTIONS}
-            lines += [f"[{name}]", *(f"{key} = {shown(value)}" for key, value in kept.items()), ""]
+            lines += [f"[{name}]", *(_line(name, *pair) for pair in kept.items()), ""]
         return "\n".join(lines)
+
+
+def _line(section: str, key: str, value: Any) -> str:
+    from openeo_gfmap.manager.secrets import without_secrets  # noqa: PLC0415
+
+    taken: list[str] = []
+    without_secrets(value, taken, key)
+    if taken:
+        variable = f"{PREFIX}{section.replace('.', '_')}_{key}".upper()
+        return f"# {key} holds a secret, which is not written: set {variable} for later commands"
+    return f"{key} = {shown(value)}"
 
 
 def find_config(given: Path | None, folder: Path | None = None) -> Path | None:
@@ -215,12 +270,7 @@ def load_config(
     settings = read_settings(
         path, os.environ if environment is None else environment, options, SECTIONS
     )
-    for name in settings.names():
-        if name and name not in SECTIONS:
-            raise InputError(
-                f"{settings.where(name)}: there is no section [{name}]; there are "
-                f"{', '.join(SECTIONS)}."
-            )
+    _check_sections(settings)
     samples = _section(settings, "samples", SamplesSection)
     recipe = _recipe(settings, samples)
     retry = _section(settings, "retry", RetrySection)
@@ -243,7 +293,25 @@ def load_config(
             gates=gates,
         ),
         base=path.parent if path is not None else Path(),
+        settings=settings,
     )
+
+
+def _check_sections(settings: Settings) -> None:
+    for key, setting in settings.section("").items():
+        told = (
+            f"expected a section [{key}] with keys of its own"
+            if key in SECTIONS
+            else "it stands in no section; put it below one, such as [recipe]"
+        )
+        raise InputError(f"{setting.where}: {key} is {setting.value!r}; {told}.")
+    for name in settings.names():
+        # A table inside a section is a value, and looked at as that.
+        parent = name.rpartition(".")[0]
+        if name and name not in SECTIONS and parent not in SECTIONS:
+            raise InputError(
+                f"{settings.where(name)}: there is no section [{name}]; {nearest(name, SECTIONS)}"
+            )
 
 
 def _section(settings: Settings, name: str, kind: type[Any]) -> Any:
@@ -303,5 +371,13 @@ def _gates(settings: Settings, recipe: Recipe) -> QualityGates:
     from openeo_gfmap.quality import QualityGates  # noqa: PLC0415
 
     given, where = settings.section("gates"), settings.where("gates")
-    said = build(QualityGates, "gates", given, where)
-    return replace(recipe.gates(), **{name: getattr(said, name) for name in given})
+    said, own = build(QualityGates, "gates", given, where), recipe.gates()
+    made = set(own.bands or ())
+    for name in ("bands", "max_nodata_by_band", "values"):
+        unknown = sorted({*(getattr(said, name) or ())} - {*made, "*"}) if made else []
+        if name in given and unknown:
+            raise InputError(
+                f"{given[name].where}: [gates] {name} has {unknown[0]!r}, which is no band of the "
+                f"recipe, so that no file would pass; {nearest(unknown[0], sorted(made))}"
+            )
+    return replace(own, **{name: getattr(said, name) for name in given})

@@ -84,6 +84,7 @@ def plan(
             parallel_jobs=parallel_jobs, more=more,
         )  # fmt: skip
         extraction = chosen.extraction()
+        chosen.check(extraction)
         try:
             with RunFolder(chosen.folder) as history:
                 planned = extraction.plan(history)

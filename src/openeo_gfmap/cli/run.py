@@ -92,20 +92,13 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
         f"{extraction.plan().samples:,} patches in {len(extraction.parts.jobs):,} jobs on "
         f"{config.backend.name}, into {folder}"
     )
+    config.check(extraction)
     folder.mkdir(parents=True, exist_ok=True)
     # What later commands go by: they need no more than the folder.
     part = folder / f"{FILE_NAME}.part"
     part.write_text(config.to_toml(), encoding="utf-8")
     part.replace(folder / FILE_NAME)
-    extraction.run(
-        folder,
-        parallel_jobs=config.backend.parallel_jobs,
-        poll_sleep=config.backend.poll_sleep,
-        options=replace(config.options, show_progress=not out.quiet),
-        collection_id=config.output.collection_id,
-        collection_description=config.output.collection_description,
-        **arguments,
-    )
+    config.run(extraction, show_progress=not out.quiet, **arguments)
     conclude(out, folder)
 
 

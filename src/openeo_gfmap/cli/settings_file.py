@@ -7,6 +7,9 @@ message can point at it.
 
 from __future__ import annotations
 
+import difflib
+import io
+import logging
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,13 +19,12 @@ from typing import Any, Final
 
 from openeo_gfmap.errors import InputError
 
-__all__ = ["PREFIX", "Setting", "Settings", "read_settings"]
+__all__ = ["PREFIX", "Setting", "Settings", "nearest", "read_settings"]
+
+_log = logging.getLogger(__name__)
 
 #: Variables are this, the section and the key, in capitals: ``GFMAP_BACKEND_NAME``.
 PREFIX: Final = "GFMAP_"
-
-_TABLE = re.compile(r"^\s*\[\s*([\w.\"-]+)\s*\]")
-_KEY = re.compile(r"^\s*([\w-]+)\s*=")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,35 @@ class Settings:
         """Return where a section begins."""
         return self._sections.get(section, f"section [{section}]")
 
+    def place_of(self, message: str) -> str | None:
+        """Return the place, section and key of the setting that a message is about; None for none.
+
+        A message that names a key, or shows a value, is taken to be about that setting.
+        """
+        for is_meant in (_names_key, _shows_value):
+            for (section, key), setting in self._found.items():
+                if is_meant(message, key, setting.value):
+                    return f"{setting.where}: [{section}] {key}"
+        return None
+
+
+def _names_key(message: str, key: str, _: Any) -> bool:
+    # Keys of one word are words of the language, too.
+    return "_" in key and re.search(rf"\b{key}\b", message) is not None
+
+
+def _shows_value(message: str, _: str, value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    texts = [each for each in values if isinstance(each, str) and each]
+    return any(repr(text) in message or ("." in text and text in message) for text in texts)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return what to do about a word that is not known: the one that was meant, else all."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
+
 
 def read_settings(
     path: Path | None,
@@ -101,11 +132,12 @@ def read_settings(
     places: dict[str, str] = {}
     if path is not None:
         text = _read(path)
-        lines = _lines(text)
-        for section, key, value in _flat(_parsed(path, text), "", known):
-            line = lines.get((section, key)) or lines.get((section, ""))
-            found[section, key] = Setting(value, _at(path, line))
-        places = {s: _at(path, line) for (s, key), line in lines.items() if s and not key}
+        content, lines = _parsed(path, text), _lines(text)
+        for keys, value in _flat(content, (), known):
+            line = next((lines[k] for k in (keys, keys[:-1]) if k in lines), None)
+            found[".".join(keys[:-1]), keys[-1]] = Setting(value, _at(path, line))
+        places = {".".join(keys): _at(path, line) for keys, line in lines.items()
+                  if isinstance(_inside(content, keys), dict)}  # fmt: skip
     for name, text in environment.items():
         for section in known:
             start = f"{PREFIX}{section.replace('.', '_').upper()}_"
@@ -113,12 +145,18 @@ def read_settings(
                 key = name.removeprefix(start).lower()
                 found[section, key] = Setting(text, f"environment variable {name}", is_text=True)
                 break
+        else:
+            if name.startswith(PREFIX):
+                _log.warning(
+                    "The environment variable %s is not read: it names no section; expected such "
+                    "as %sRECIPE_SIZE.", name, PREFIX,
+                )  # fmt: skip
     for name, text in options:
         section, _, key = name.rpartition(".")
         if section not in known:
             raise InputError(
-                f"option {name!r} names no section; expected section.key=value with one of "
-                f"{', '.join(sorted(known))}."
+                f"option {name!r}: there is no section {section!r}; "
+                f"{nearest(section, sorted(known))}"
             )
         found[section, key] = Setting(text, f"option {name}", is_text=True)
     return Settings(found, places)
@@ -147,27 +185,52 @@ def _at(path: Path, line: int | None) -> str:
 
 
 def _flat(
-    table: Mapping[str, Any], section: str, known: list[str]
-) -> Iterator[tuple[str, str, Any]]:
-    """Iterate over section, key and value; a table that is no section is a value."""
+    table: Mapping[str, Any], above: tuple[str, ...], known: list[str]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Iterate over keys with their sections, and values; a table that is no section is a value."""
     for key, value in table.items():
-        inner = f"{section}.{key}" if section else key
-        if isinstance(value, dict) and (not section or inner in known):
-            yield from _flat(value, inner, known)
+        keys = (*above, key)
+        if isinstance(value, dict) and (not above or ".".join(keys) in known):
+            yield from _flat(value, keys, known)
         else:
-            yield section, key, value
+            yield keys, value
 
 
-def _lines(text: str) -> dict[tuple[str, str], int]:
-    """Return the line of each section and each key; those inside longer values do not matter."""
-    found: dict[tuple[str, str], int] = {}
-    section = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if table := _TABLE.match(line):
-            section = table[1].replace('"', "")
-            found.setdefault((section, ""), number)
-            parent, _, key = section.rpartition(".")
-            found.setdefault((parent, key), number)
-        elif key_match := _KEY.match(line):
-            found.setdefault((section, key_match[1]), number)
+def _inside(table: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        table = table[key] if isinstance(table, dict) else None
+    return table
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line where each table and each key of a valid file begins.
+
+    A statement is as many lines as it takes to make one that can be parsed.
+    """
+    found: dict[tuple[str, ...], int] = {}
+    section: tuple[str, ...] = ()
+    statement, begun = "", 1
+    for number, line in enumerate(io.StringIO(text), start=1):
+        statement += line
+        try:
+            parsed = tomllib.loads(statement)
+        except tomllib.TOMLDecodeError:
+            continue
+        is_header = statement.lstrip().startswith("[")
+        paths = list(_paths(parsed))
+        for keys in paths:
+            for end in range(1, len(keys) + 1):
+                found.setdefault((*(() if is_header else section), *keys[:end]), begun)
+        if is_header:
+            section = paths[0]
+        statement, begun = "", number + 1
     return found
+
+
+def _paths(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Iterate over the keys of what is innermost."""
+    for key, value in table.items():
+        if isinstance(value, list) and len(value) == 1 and value[0] == {}:
+            value = {}  # noqa: PLW2901 - the header of an array of tables
+        inner = list(_paths(value)) if isinstance(value, dict) else []
+        yield from ((key, *below) for below in inner or [()])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from openeo_gfmap.cli.arguments import Folder, folder_of
-from openeo_gfmap.cli.out import Json, Quiet, Verbose, speaking
+from openeo_gfmap.cli.arguments import Folder, connection_to, opened
+from openeo_gfmap.cli.out import Exit, Json, Quiet, Verbose, speaking
 
 __all__ = ["cancel"]
 
@@ -21,19 +21,30 @@ def cancel(
 
     Example: gfmap cancel patches
     """
-    from openeo_gfmap.cli.config import FILE_NAME, load_config  # noqa: PLC0415
-    from openeo_gfmap.errors import InputError  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
+    from openeo_gfmap.errors import TrackerLocked  # noqa: PLC0415
+    from openeo_gfmap.manager.job_manager import GFMAPJobManager  # noqa: PLC0415
+    from openeo_gfmap.manager.model import JobStatus  # noqa: PLC0415
 
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
-        place = folder_of(folder)
-        path = place / FILE_NAME
-        if not path.is_file():
-            raise InputError(f"{path} is not there, which `gfmap run` writes.")
-        config = load_config(path)
-        extraction = config.extraction()
-        manager = extraction.manager(place, options=config.options)
-        cancelled = manager.cancel(extraction.parts.jobs, place / "job_tracker.csv")
-        out.say(f"Jobs that were cancelled: {len(cancelled)}.")
+        with opened(folder) as run:
+            if holder := run.holder():
+                raise TrackerLocked(f"{run.output_dir} is run by {holder}; stop that first.")
+            place, tracker = run.output_dir, run.tracker
+            constellation = run.asked().get("constellation")
+            active = {JobStatus.QUEUED, JobStatus.RUNNING}
+            left = [job for job in run.jobs() if job.status in active]
+        cancelled: list[str] = []
+        if left:
+            # No file comes, so none needs a path; the rows are those that the tracker has.
+            manager = GFMAPJobManager(place, lambda root_folder, geometry_index, row: root_folder)
+            manager.setup_stac(constellation)
+            for name in sorted({job.backend or "" for job in left}):
+                manager.add_backend(name, connection_to(name))
+            cancelled = manager.cancel(pd.DataFrame(), tracker)
+        out.say(f"Jobs that were cancelled: {len(cancelled)} of {len(left)}.")
         for job_id in cancelled:
             out.say(f"  {job_id}")
-        out.document({"cancelled": cancelled})
+        out.document({"cancelled": cancelled, "left": len(left) - len(cancelled)})
+        out.end(Exit.OK if len(cancelled) == len(left) else Exit.FAILED)

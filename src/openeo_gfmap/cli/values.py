@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 import typing
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
-from openeo_gfmap.cli.settings_file import Setting
+from openeo_gfmap.cli.settings_file import Setting, nearest
 from openeo_gfmap.errors import InputError
 
 __all__ = ["build", "located", "settable", "shown"]
@@ -60,9 +59,9 @@ def build(
     values = {}
     for key, setting in given.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-            raise InputError(f"{setting.where}: [{section}] has no key {key!r}; {hint}")
+            raise InputError(
+                f"{setting.where}: [{section}] has no key {key!r}; {nearest(key, known)}"
+            )
         values[key] = _converted(setting, hints[key], f"[{section}] {key}")
     for each in fields(kind):  # type: ignore[arg-type]
         if _is_required(each) and each.name not in {**values, **further}:

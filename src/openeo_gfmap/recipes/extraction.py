@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import date, datetime
@@ -19,7 +20,7 @@ from openeo_gfmap.manager.progress import amount, duration
 from openeo_gfmap.recipes.parts import Parts, Recipe, Upload
 from openeo_gfmap.recipes.samples import prepare_samples, read_samples
 from openeo_gfmap.utils.html import facts_table
-from openeo_gfmap.utils.upload import upload_geoparquet
+from openeo_gfmap.utils.upload import check_store, upload_geoparquet
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -102,7 +103,11 @@ class Extraction:
     upload : str or callable, optional
         Where windows are stored for the back-end to read: an address below which they are put by
         HTTP, or a function ``(windows, name)`` that returns their address. The embedded back-end
-        needs none.
+        needs none. The variables ``OPENEO_GFMAP_UPLOAD_USER`` and ``OPENEO_GFMAP_UPLOAD_PASSWORD``
+        are for a store with an address that wants a log-in.
+    jobs : DataFrame, optional
+        Takes the place of the recipe's own table of jobs, see `Parts`: some of its rows, or what
+        `openeo_gfmap.account.missing_jobs` returns.
     start_job, output_path, post_job_action : callable, optional
         Take the place of the recipe's own, see `Parts`.
 
@@ -120,9 +125,9 @@ class Extraction:
         *,
         connection: openeo.Connection | Callable[[], openeo.Connection] | None = None,
         upload: str | Upload | None = None,
-        **parts: Callable[..., Any] | None,
+        **parts: Any,
     ):
-        names = {"start_job", "output_path", "post_job_action"}
+        names = {"jobs", "start_job", "output_path", "post_job_action"}
         if unknown := sorted(set(parts) - names):
             raise InputError(
                 f"{unknown[0]!r} is no part of an extraction; there are {', '.join(sorted(names))}."
@@ -142,14 +147,14 @@ class Extraction:
                 "upload='https://…', a store that takes HTTP PUT, or a function that stores them."
             )
         self.recipe = recipe
+        store = _putting(upload) if isinstance(upload, str) else upload
         self._connection = connection or BACKEND_CONNECTIONS[self._backend]
         frame, name = read_samples(samples)
         self.samples = prepare_samples(
             frame, recipe.columns, name=name, min_extract=recipe.min_extract
         )
-        store = _putting(upload) if isinstance(upload, str) else upload
         made = recipe.parts(self.samples, self._backend.value, store)
-        self.parts: Parts = replace(made, **parts)  # type: ignore[arg-type]
+        self.parts: Parts = replace(made, **parts)
 
     def plan(self, history: RunFolder | None = None) -> Plan:
         """Return what will be done; nothing is asked of the back-end.
@@ -318,8 +323,19 @@ def _size(number: int) -> str:
 
 
 def _putting(address: str) -> Upload:
+    """Return what stores windows below an address.
+
+    Raises
+    ------
+    InputError
+        When no file could be put there.
+    """
+    check_store(address)
+    user = os.environ.get("OPENEO_GFMAP_UPLOAD_USER")
+    auth = (user, os.environ.get("OPENEO_GFMAP_UPLOAD_PASSWORD", "")) if user else None
+
     def put(windows: gpd.GeoDataFrame, name: str) -> str:
-        return upload_geoparquet(windows, name, address)
+        return upload_geoparquet(windows, name, address, auth=auth)
 
     return put
 

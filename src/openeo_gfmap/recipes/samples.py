@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
 __all__ = ["SampleColumns", "prepare_samples", "read_samples"]
 
-#: Names that datasets in use give to the columns a recipe reads, the likeliest first.
+#: Names that datasets in use give to the columns a recipe reads, the likeliest first; written in
+#: lower case, found in any.
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
-    "sample_id": ("sample_id", "sampleID", "sampleid", "sample", "id", "uid", "fid"),
-    "valid_date": ("valid_date", "valid_time", "validtime", "sampling_date", "date", "datetime"),
+    "sample_id": (
+        "sample_id", "sampleid", "sample", "point_id", "pointid", "field_id", "fieldid", "id",
+        "uid", "fid",
+    ),
+    "valid_date": (
+        "valid_date", "valid_time", "validtime", "sampling_date", "survey_date", "obs_date",
+        "date", "datetime",
+    ),
     "extract": ("extract", "extraction", "to_extract"),
     "ref_id": ("ref_id", "refid", "dataset_id", "dataset", "source"),
-}
+}  # fmt: skip
 
 _SHOWN = 5  # values named in a message
 
@@ -62,7 +69,8 @@ class SampleColumns:
                     f"the samples have no column {named!r}, which SampleColumns names as {role}; "
                     f"they have {', '.join(columns)}."
                 )
-            column = named or next((name for name in ALIASES[role] if name in columns), None)
+            known = {name.lower(): name for name in reversed(columns)}
+            column = named or next((known[a] for a in ALIASES[role] if a in known), None)
             if column is not None:
                 found[role] = column
         return found

@@ -7,13 +7,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import openeo
 
 from openeo_gfmap.backend import Backend, BackendContext
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.fetching import FetchType, build_sentinel2_l2a_extractor
+from openeo_gfmap.fetching import CollectionFetcher, FetchType, build_sentinel2_l2a_extractor
 from openeo_gfmap.preprocessing import UDF_DISTANCE_TO_CLOUD
 from openeo_gfmap.preprocessing.compositing import (
     check_period,
@@ -193,6 +194,7 @@ class Sentinel2Patches:
 
     def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: Upload | None) -> Parts:
         """Return the four parts of a run; see `Recipe`."""
+        self._extractor(backend)  # a band that the back-end lacks is refused here, not in a job
         writer = ResultWriter("Sentinel-2 L2A", self.labels, quicklook=self.quicklook)
 
         def start_job(row: pd.Series[Any], connection: openeo.Connection) -> openeo.BatchJob:
@@ -210,13 +212,22 @@ class Sentinel2Patches:
         """Pixels of a patch, of one band on one date."""
         return self.size**2
 
+    @property
+    def output_bands(self) -> tuple[str, ...]:
+        """Names of the variables in a file."""
+        return (
+            *self.bands,
+            *([_MASK] if self.cloud_mask is not None and self.composite is None else []),
+            *([_DISTANCE] if self.distance_to_cloud else []),
+        )
+
     def gates(self) -> QualityGates:
         """Return what a patch must be: size, CRS, pixels, bands, and dates within the period."""
         return QualityGates(
             shape=(self.size, self.size),
             crs="utm",
             resolution=self.resolution,
-            bands=self.bands,
+            bands=self.output_bands,
             dtype="uint16",
             # The date of a composite is the first day of its month, which can lie before.
             within_period=self.composite is None,
@@ -227,8 +238,7 @@ class Sentinel2Patches:
         dates = days * _DATES_A_DAY
         if self.composite is not None:
             dates = min(dates, days / _PERIOD_DAYS.get(self.composite, 30.4))
-        extra = (self.cloud_mask is not None) + self.distance_to_cloud
-        return round(self.pixels_per_patch * max(dates, 1) * (len(self.bands) + extra))
+        return round(self.pixels_per_patch * max(dates, 1) * len(self.output_bands))
 
     def job_table(self, samples: gpd.GeoDataFrame, backend: str) -> pd.DataFrame:
         """Return one row a job; its polygons travel inside the row, as GeoJSON.
@@ -335,21 +345,12 @@ class Sentinel2Patches:
         self, row: pd.Series[Any], connection: openeo.Connection, windows: str
     ) -> openeo.DataCube:
         """Return the data cube of a row, for windows at an address."""
-        derived = self.cloud_mask is not None or self.distance_to_cloud
-        bands = [*self.bands, *([_SCL] if derived and _SCL not in self.bands else [])]
-        options: dict[str, Any] = {"target_resolution": self.resolution}
-        limit = self.max_cloud_cover
-        if limit is not None:
-            options["load_collection"] = {"eo:cloud_cover": lambda cover: cover <= limit}
-        cube = build_sentinel2_l2a_extractor(
-            BackendContext(Backend(row["backend_name"])),
-            bands=bands,
-            fetch_type=FetchType.POLYGON,
-            **options,
-        ).get_cube(connection, windows, TemporalContext(row["start_date"], row["end_date"]))
+        context = TemporalContext(row["start_date"], row["end_date"])
+        extractor = self._extractor(row["backend_name"])
+        cube = extractor.get_cube(connection, windows, context)
         mask = self._mask(cube)
         distance = self._distance(cube)
-        if len(bands) > len(self.bands):
+        if extractor.bands != list(self.bands):
             cube = cube.filter_bands(list(self.bands))
         if mask is not None and self.composite is None:
             cube = cube.merge_cubes(mask)
@@ -361,6 +362,19 @@ class Sentinel2Patches:
             )
         # Bounds of whole numbers are a cast to uint16, with 65535 for nodata.
         return cube.linear_scale_range(0, 65534, 0, 65534)
+
+    def _extractor(self, backend: str) -> CollectionFetcher:
+        derived = self.cloud_mask is not None or self.distance_to_cloud
+        options: dict[str, Any] = {"target_resolution": self.resolution}
+        limit = self.max_cloud_cover
+        if limit is not None:
+            options["load_collection"] = {"eo:cloud_cover": lambda cover: cover <= limit}
+        return build_sentinel2_l2a_extractor(
+            BackendContext(Backend(backend)),
+            bands=[*self.bands, *([_SCL] if derived and _SCL not in self.bands else [])],
+            fetch_type=FetchType.POLYGON,
+            **options,
+        )
 
     def _mask(self, cube: openeo.DataCube) -> openeo.DataCube | None:
         dilation = self.cloud_mask
@@ -398,4 +412,12 @@ def _pixels(dimension: str, value: int) -> dict[str, Any]:
 def _geojson(features: gpd.GeoDataFrame) -> str:
     """Return features as GeoJSON with all digits; dates as ISO dates."""
     dated = features.assign(valid_date=features.valid_date.dt.strftime("%Y-%m-%d"))
-    return str(dated.reset_index(drop=True).to_json(drop_id=True))
+    return str(dated.reset_index(drop=True).to_json(drop_id=True, default=_json))
+
+
+def _json(value: Any) -> str:
+    """Return what JSON has no type for: a moment of a column of days as a day, others whole."""
+    if not isinstance(value, datetime):
+        return str(value)
+    is_day = value.tzinfo is None and value.time() == time()
+    return value.date().isoformat() if is_day else value.isoformat()

@@ -19,7 +19,7 @@ from openeo_gfmap.errors import InputError, InvalidGeometry, MissingCrs, UploadF
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["upload_geoparquet"]
+__all__ = ["check_store", "upload_geoparquet"]
 
 _TIMEOUT = (10, 120)  # seconds to connect, and between two bytes of the answer
 _STORED = (200, 201, 204)
@@ -80,12 +80,30 @@ def upload_geoparquet(
     content = _to_geoparquet(gdf)
     if isinstance(target, openeo.Connection):
         return _put_in_workspace(content, path, target)
-    if urlsplit(target).username is not None:
-        raise InputError(
-            f"the address of the store {urlsplit(target).hostname} holds a user name, which would "
-            "go into process graphs with it; pass auth=(user, password) instead."
-        )
+    check_store(target)
     return _put(content, f"{target.rstrip('/')}/{quote(str(path))}", auth)
+
+
+def check_store(address: str) -> None:
+    """See to it that files can be put below an address.
+
+    Raises
+    ------
+    InputError
+        When it is no address, or holds a password: it goes into process graphs.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InputError(
+            f"the store {address!r} is no address; expected one such as "
+            "'https://store.example.org/windows'."
+        )
+    if parts.username is not None:
+        raise InputError(
+            f"the address of the store {parts.hostname} holds a user name, which would go into "
+            "process graphs with it; pass auth=(user, password) instead, or set "
+            "OPENEO_GFMAP_UPLOAD_USER and OPENEO_GFMAP_UPLOAD_PASSWORD for a recipe."
+        )
 
 
 def _relative_path(name: str) -> PurePosixPath:
