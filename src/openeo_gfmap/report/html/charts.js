@@ -40,26 +40,27 @@ function everyMonth(months) {
 function monthChart(box, months) {
   const all = everyMonth(months);
   const looked = all.some((each) => each.hidden !== null);
-  const [wide, high, left, under] = [Math.max(560, Math.min(1100, all.length * 46)), 230, 52, 24];
+  // In pixels of the page, so that its texts are as large as others.
+  const [wide, high, left, under] = [Math.max(box.clientWidth - 34, all.length * 20), 230, 52, 24];
   const most = Math.max(...all.map((each) => each.dates));
   const power = 10 ** Math.floor(Math.log10(most));
-  const top = [1, 2, 5, 10].find((each) => each * power >= most) * power;
+  const top = [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((each) => each * power >= most) * power;
   const y = (value) => 8 + (high - under - 8) * (1 - value / top);
   const each = (wide - left) / all.length;
-  const chart = svg("svg", { viewBox: `0 0 ${wide} ${high}`, class: "months", role: "img", "aria-label": `Observations by month, ${all[0].month} to ${all.at(-1).month}; the table below has the numbers` });
+  const chart = svg("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, class: "months", role: "img", "aria-label": `Observations by month, ${all[0].month} to ${all.at(-1).month}; the table below has the numbers` });
   const text = (x, at, words, anchor) => {
     const element = svg("text", { x, y: at, "text-anchor": anchor });
     element.textContent = words;
     return element;
   };
-  for (const value of top < 4 ? [0, top] : [0, top / 2, top]) {
+  for (const value of top < 4 || top % 2 ? [0, top] : [0, top / 2, top]) {
     chart.append(svg("line", { x1: left, x2: wide, y1: y(value), y2: y(value), class: "grid" }),
       text(left - 6, y(value) + 4, count(value), "end"));
   }
-  const named = Math.ceil(46 / each); // months from one name to the next
+  const named = Math.ceil(58 / each); // months from one name to the next
   all.forEach(({ month, dates, hidden }, index) => {
-    const x = left + index * each + each * 0.14;
     const width = Math.min(each * 0.72, 70);
+    const x = left + (index + 0.5) * each - width / 2;
     const clear = dates * (1 - (hidden ?? 0));
     const title = svg("title");
     title.textContent = `${month}: ${several(dates, "observation")}${hidden === null ? "" : `, ${percent(hidden)} hidden`}`;
@@ -72,7 +73,7 @@ function monthChart(box, months) {
   box.append(
     make("div", { class: "card" },
       make("p", { class: "legend soft" }, swatch("clear", looked ? "Seen" : "Observations"), looked ? swatch("cloud", "Hidden by clouds, their shadows or missing pixels") : null),
-      make("div", { class: "scrolling" }, chart)),
+      make("div", { class: "scrolling", tabindex: "0", role: "region", "aria-label": "Chart of months" }, chart)),
     make("details", {}, make("summary", {}, "As a table"),
       smallTable("Observations and clouds by month", [["Month"], ["Observations", "number"], ["Hidden", "number"]],
         months.map(({ month, dates, hidden }) => [month, count(dates), hidden === null ? "" : percent(hidden)]))));

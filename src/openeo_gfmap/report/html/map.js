@@ -1,6 +1,9 @@
 // The map: land, a net of degrees, hulls of jobs, signs of samples. Web Mercator, no network.
 
 const EDGE = 85.05; // degrees of latitude where the projection ends
+const CROWD = 12; // samples in a cell that are drawn as one ring
+const CELL = 40; // pixels of a cell, up to twice that
+const NEAR = 1e6; // pixels across the world from which on each sample is drawn
 const STEPS = [30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005];
 
 /** Longitude and latitude to the unit square, north up. */
@@ -34,7 +37,7 @@ function hull(points) {
  * @param land    rings of longitudes and latitudes in hundredths of a degree
  * @param points  {x, y, state} by sample; x is null where the place is not known
  * @param jobs    {row, state, samples: [index]} with a place
- * @param chosen  called with {sample} or {job}
+ * @param chosen  called with {sample}, {samples} of a group, or {job}
  */
 function makeMap(canvas, land, points, jobs, chosen) {
   const brush = canvas.getContext("2d");
@@ -51,6 +54,8 @@ function makeMap(canvas, land, points, jobs, chosen) {
   let shownJobs = new Set();
   let picked = {};
   let waiting = false;
+  let groups = []; // as they were drawn: {x, y, radius, members}
+  let singles = [];
   let colours = {};
   let stamps = {};
 
@@ -181,28 +186,88 @@ function makeMap(canvas, land, points, jobs, chosen) {
     });
   }
 
+  /** Sort what is in view into groups and single samples; cells keep their place on the world. */
+  function gather() {
+    const side = CELL / 2 ** Math.floor(Math.log2(view.scale));
+    const cells = new Map();
+    for (const index of shown) {
+      const [u, v] = places[index];
+      const [x, y] = [toX(u), toY(v)];
+      if (x < -CELL || y < -CELL || x > width + CELL || y > height + CELL) continue;
+      const key = view.scale < NEAR ? `${Math.floor(u / side)} ${Math.floor(v / side)}` : index;
+      const cell = cells.get(key);
+      if (cell) cell.push(index);
+      else cells.set(key, [index]);
+    }
+    groups = [];
+    singles = [];
+    for (const members of cells.values()) {
+      if (members.length < CROWD) {
+        singles.push(...members);
+        continue;
+      }
+      const mean = (axis) => members.reduce((all, index) => all + places[index][axis], 0) / members.length;
+      const radius = Math.min(19, 8 + 3.2 * Math.log10(members.length));
+      groups.push({ x: toX(mean(0)), y: toY(mean(1)), radius, members });
+    }
+  }
+
   function drawSamples() {
-    const size = view.scale > 2e5 || shown.length < 300 ? 11 : view.scale > 3e4 ? 9 : 7;
+    gather();
+    groups.sort((a, b) => a.members.length - b.members.length).forEach(drawGroup);
+    const size = shown.length < 300 || view.scale > 2e5 ? 11 : 9;
     // What is lacking lies above what came.
     for (const state of ["received", "open", "rejected", "missing"]) {
       const picture = stamp(state, size);
       const side = picture.width / ratio;
-      for (const index of shown) {
+      for (const index of singles) {
         if (points[index].state !== state) continue;
         const [u, v] = places[index];
-        const [x, y] = [toX(u), toY(v)];
-        if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-        brush.drawImage(picture, x - side / 2, y - side / 2, side, side);
+        brush.drawImage(picture, toX(u) - side / 2, toY(v) - side / 2, side, side);
       }
     }
     const place = picked.sample === undefined ? null : places[picked.sample];
     if (place) {
+      const picture = stamp(points[picked.sample].state, 11); // it may be in a group
+      const side = picture.width / ratio;
+      brush.drawImage(picture, toX(place[0]) - side / 2, toY(place[1]) - side / 2, side, side);
       brush.strokeStyle = colours.ink;
       brush.lineWidth = 2.5;
       brush.beginPath();
       brush.arc(toX(place[0]), toY(place[1]), size, 0, 7);
       brush.stroke();
     }
+  }
+
+  /** A ring whose parts are the states: what is missing or rejected also stands out of it. */
+  function drawGroup({ x, y, radius, members }) {
+    brush.fillStyle = colours.card;
+    brush.beginPath();
+    brush.arc(x, y, radius + 1.5, 0, 7);
+    brush.fill();
+    let from = -Math.PI / 2;
+    for (const [state, out] of [["missing", 3], ["rejected", 1.5], ["open", 0], ["received", 0]]) {
+      const part = members.filter((index) => points[index].state === state).length / members.length;
+      if (!part) continue;
+      const to = from + 2 * Math.PI * part;
+      brush.beginPath();
+      brush.arc(x, y, radius + out, from, to);
+      brush.arc(x, y, radius - 4, to, from, true);
+      brush.closePath();
+      brush.fillStyle = colours[state];
+      brush.globalAlpha = state === "open" ? 0.6 : 1;
+      brush.fill();
+      brush.globalAlpha = 1;
+      from = to;
+    }
+    const number = members.length;
+    brush.fillStyle = colours.ink;
+    brush.textAlign = "center";
+    brush.textBaseline = "middle";
+    brush.font = "600 9.5px system-ui, sans-serif";
+    brush.fillText(number < 1000 ? number : `${Math.round(number / 1000)}k`, x, y + 0.5);
+    brush.textAlign = "start";
+    brush.textBaseline = "alphabetic";
   }
 
   function drawScale() {
@@ -213,6 +278,7 @@ function makeMap(canvas, land, points, jobs, chosen) {
     const [right, y] = [width - 12, height - 12];
     const left = right - length / metres;
     brush.strokeStyle = brush.fillStyle = colours.ink;
+    brush.font = "11px system-ui, sans-serif";
     brush.lineWidth = 1.5;
     brush.beginPath();
     brush.moveTo(left, y - 5);
@@ -269,7 +335,7 @@ function makeMap(canvas, land, points, jobs, chosen) {
 
   function nearest(x, y, reach) {
     let [best, found] = [reach * reach, null];
-    for (const index of shown) {
+    for (const index of singles) {
       const [u, v] = places[index];
       const far = (toX(u) - x) ** 2 + (toY(v) - y) ** 2;
       if (far < best) [best, found] = [far, index];
@@ -288,7 +354,10 @@ function makeMap(canvas, land, points, jobs, chosen) {
   }
 
   function choose(x, y, reach) {
-    const sample = nearest(x, y, reach);
+    const far = (group) => Math.hypot(group.x - x, group.y - y);
+    const group = groups.filter((each) => far(each) < Math.max(each.radius, reach)).sort((a, b) => far(a) - far(b))[0];
+    const sample = nearest(x, y, group ? far(group) : reach);
+    if (group && sample === null) return pick({ samples: group.members });
     if (sample !== null) return pick({ sample });
     const job = jobAt(x, y);
     if (job !== null) pick({ job });
@@ -378,7 +447,9 @@ function makeMap(canvas, land, points, jobs, chosen) {
   readColours();
 
   return {
-    zoom, fit: () => fit(shown),
+    zoom,
+    fit: () => fit(shown),
+    fitTo: fit,
     /** Show these samples, and the jobs they belong to. */
     show(indices, jobIndices) {
       shown = indices.filter((index) => places[index]);
@@ -391,10 +462,6 @@ function makeMap(canvas, land, points, jobs, chosen) {
       const at = what.sample !== undefined ? [what.sample].filter((i) => places[i]) : jobs[what.job].samples.filter((i) => places[i]);
       if (width) fit(at);
       keep();
-    },
-    /** Where a sample is drawn, in pixels of the canvas; null without a place. */
-    where(index) {
-      return places[index] ? [toX(places[index][0]), toY(places[index][1])] : null;
     },
     recolour() {
       readColours();

@@ -23,6 +23,7 @@ const job = {
   backend: (j) => JOBS.backends[JOBS.backend[j]] ?? "",
   kind: (j) => JOBS.kinds[JOBS.kind[j]] ?? "",
   message: (j) => JOBS.messages[JOBS.message[j]] ?? "",
+  stands: (j) => stateText(job.state(j), job.state(j) === "partly" ? `${JOBS.status[j]}, in part` : JOBS.status[j]),
 };
 
 // --- the account
@@ -61,11 +62,14 @@ function showNext() {
   const { sums } = FACTS;
   const steps = $("next-steps");
   const step = (title, text, typed) => steps.append(make("div", { class: "card step" },
-    make("div", { class: "head" }, make("strong", {}, title)), make("p", {}, text), command(typed)));
+    make("div", { class: "head" }, make("strong", {}, title)), make("p", {}, text), typed ? command(typed) : null));
   if (sums.missing || FACTS.errors.length) {
     step("Try again", "Jobs that failed are made again, and files that are missing are fetched; what is finished is left alone.", `gfmap retry ${FOLDER}`);
   } else if (sums.open && !FACTS.running) {
     step("Go on", "The run was stopped before its end: the same command goes on where it stopped.", "gfmap run");
+  }
+  if (sums.rejected) {
+    step("Decide on what was rejected", `${several(sums.rejected, "file")} did not pass the quality gates. Each lies in the folder quarantine with its reason beside it: mend what the reasons below say, or let the gates allow it.`);
   }
   if (sums.received) {
     if (!sums.missing && !sums.open) step("Look at it", "Contact sheets show the patches, their clouds and labels at a glance.", `gfmap preview ${FOLDER}`);
@@ -109,18 +113,28 @@ function tellSample(i, focus = false) {
   const typed = sample.state(i) === "received" ? `gfmap preview ${FOLDER} --sample ${quoted(SAMPLES.id[i])}` : `gfmap logs ${SAMPLES.row[i]} ${FOLDER}`;
   detail(SAMPLES.id[i], [
     ["State", stateText(sample.state(i))], ["Reason", sample.reason(i)], ["Label", sample.label(i)],
-    ["Sensor", sample.sensor(i)], ["Place", x === null ? "" : `${x}° E, ${y}° N`], ["File", fileLink(SAMPLES.path[i])],
-    ["Job", rowButton(SAMPLES.row[i])], ["Job is", stateText(job.state(j), JOBS.status[j])],
+    ["Sensor", sample.sensor(i)], ["Place", x === null ? "" : `${Math.abs(y)}° ${y < 0 ? "S" : "N"}, ${Math.abs(x)}° ${x < 0 ? "W" : "E"}`], ["File", fileLink(SAMPLES.path[i])],
+    ["Job", rowButton(SAMPLES.row[i])], ["Job is", job.stands(j)],
   ], typed, focus);
 }
 
 function tellJob(j, focus = false) {
   detail(`Job ${JOBS.row[j]}`, [
-    ["State", stateText(job.state(j), JOBS.status[j])], ["Title", JOBS.title[j]], ["Id", JOBS.id[j]], ["Back-end", job.backend(j)],
+    ["State", job.stands(j)], ["Title", JOBS.title[j]], ["Id", JOBS.id[j]], ["Back-end", job.backend(j)],
     ["Samples", JOBS.counts[j].map((number, s) => (number ? `${count(number)} ${STATES[s]}` : "")).filter(Boolean).join(", ")],
     ["Error", job.kind(j)], ["Message", job.message(j)], ["Started", moment(JOBS.started[j])], ["Took", duration(JOBS.seconds[j])],
     ["Costs", amount(JOBS.costs[j])], ["Attempt", JOBS.attempt[j] > 1 ? JOBS.attempt[j] : ""],
   ], JOBS.id[j] || JOBS.message[j] !== null ? `gfmap logs ${JOBS.row[j]} ${FOLDER}` : null, focus);
+}
+
+function tellGroup(indices) {
+  const counts = STATES.map((_, s) => indices.filter((i) => SAMPLES.state[i] === s).length);
+  const rows = new Set(indices.map((i) => SAMPLES.row[i]));
+  const button = make("button", { type: "button", onclick: () => map.fitTo(indices) }, "Zoom to them");
+  detail(several(indices.length, "sample"), [
+    ...STATES.map((state, s) => [stateText(state), counts[s] ? count(counts[s]) : ""]), ["Jobs", count(rows.size)],
+  ], null);
+  $("details").append(make("p", { class: "command" }, button));
 }
 
 function openSample(i) {
@@ -138,7 +152,11 @@ const placed = SAMPLES.x.some((x) => x !== null);
 const map = placed ? makeMap($("canvas"), JSON.parse($("land").textContent),
   every.map((i) => ({ x: SAMPLES.x[i], y: SAMPLES.y[i], state: sample.state(i) })),
   everyJob.map((j) => ({ state: job.state(j), samples: samplesOfJob[j] })),
-  (what) => (what.sample === undefined ? tellJob(what.job) : tellSample(what.sample))) : null;
+  (what) => {
+    if (what.samples) tellGroup(what.samples);
+    else if (what.sample === undefined) tellJob(what.job);
+    else tellSample(what.sample);
+  }) : null;
 if (!placed) {
   $("map-box").hidden = $("map-keys").hidden = true;
 } else {
@@ -154,7 +172,7 @@ const sampleTable = pagedTable($("samples-table"), "Samples", [
   { name: "State", value: sample.state, show: (i) => stateText(sample.state(i)) },
   ...(SAMPLES.labels.length ? [{ name: "Label", value: sample.label, show: sample.label }] : []),
   ...(SAMPLES.sensors.length ? [{ name: "Sensor", value: sample.sensor, show: sample.sensor }] : []),
-  { name: "Job", kind: "number", value: (i) => SAMPLES.row[i], show: (i) => SAMPLES.row[i] },
+  { name: "Job", value: (i) => SAMPLES.row[i], show: (i) => SAMPLES.row[i] },
   { name: "Reason", kind: "text", value: sample.reason, show: sample.reason },
 ]);
 const sampleStates = stateChips($("filter-states"), STATES, STATES.map((_, s) => every.filter((i) => SAMPLES.state[i] === s).length));
@@ -188,8 +206,8 @@ function onlyLabel(label) {
 
 // --- jobs
 const jobTable = pagedTable($("jobs-table"), "Jobs", [
-  { name: "Job", kind: "number", value: (j) => JOBS.row[j], show: (j) => rowButton(JOBS.row[j]) },
-  { name: "State", value: (j) => JOBS.status[j], show: (j) => stateText(job.state(j), JOBS.status[j]) },
+  { name: "Job", value: (j) => JOBS.row[j], show: (j) => rowButton(JOBS.row[j]) },
+  { name: "State", value: (j) => JOBS.status[j], show: job.stands },
   { name: "Back-end", value: job.backend, show: job.backend },
   { name: "Samples", kind: "number", value: (j) => sum(JOBS.counts[j]), show: (j) => `${JOBS.counts[j][STATES.indexOf("received")]} of ${sum(JOBS.counts[j])}` },
   { name: "Time", kind: "number", value: (j) => JOBS.seconds[j], show: (j) => duration(JOBS.seconds[j]) },
@@ -253,19 +271,26 @@ function showCosts() {
   put("slowest", timed, JOBS.seconds, duration, "Time", "The jobs that took longest");
 }
 
+/** A value as a reader would write it; what is in parts becomes a list of its own. */
 function told(value) {
-  if (value === null || value === undefined || value === "") return "";
-  if (Array.isArray(value) && value.every((each) => typeof each !== "object")) return value.join(", ");
-  return typeof value === "object" ? make("pre", { tabindex: "0" }, JSON.stringify(value, null, 2)) : String(value);
+  if (value === null || value === "") return "";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value !== "object") return String(value);
+  if (!Array.isArray(value)) return named(value);
+  if (value.some((each) => each !== null && typeof each === "object")) {
+    return make("ul", {}, value.map((each) => make("li", {}, told(each))));
+  }
+  return value.join(", ");
 }
+
+const named = (fields) => facts(Object.entries(fields).map(([name, value]) => [name.replaceAll("_", " "), told(value)]));
 
 function showAsked() {
   const last = FACTS.runs.at(-1) ?? {};
   const begun = FACTS.runs.map(({ began, ended }) => `${moment(began)} to ${ended ? moment(ended) : FACTS.running ? "now" : "an end that was not noted (it was killed)"}`);
   const box = $("asked-body");
   box.className = "two asked";
-  const settings = Object.entries(FACTS.asked).map(([name, value]) => [name.replaceAll("_", " "), told(value)]);
-  if (settings.length) box.append(make("div", { class: "card" }, make("h3", {}, "Settings"), facts(settings)));
+  if (Object.keys(FACTS.asked).length) box.append(make("div", { class: "card" }, make("h3", {}, "Settings"), named(FACTS.asked)));
   box.append(make("div", { class: "card" }, make("h3", {}, "Runs and versions"),
     facts([["Folder", FACTS.folder], ["Tracker", FACTS.tracker], ["Run (UTC)", begun.length ? make("ul", {}, begun.map((each) => make("li", {}, each))) : "not noted"], ...Object.entries(last.software ?? {})])));
 }

@@ -54,7 +54,8 @@ function pagedTable(box, caption, columns) {
     const pages = Math.max(1, Math.ceil(all.length / ROWS));
     page = Math.min(Math.max(page, 0), pages - 1);
     body.replaceChildren(...all.slice(page * ROWS, (page + 1) * ROWS).map((row) => make("tr", {}, columns.map((column, index) =>
-      make(index ? "td" : "th", { class: column.kind ?? "", scope: index ? null : "row" }, column.show(row))))));
+      make(index ? "td" : "th", { class: column.kind ?? "", scope: index ? null : "row" },
+        column.kind === "text" ? make("div", {}, column.show(row)) : column.show(row))))));
     if (!all.length) body.append(make("tr", {}, make("td", { colspan: columns.length, class: "soft" }, "Nothing to show.")));
     pager.hidden = pages === 1;
     before.disabled = page === 0;
