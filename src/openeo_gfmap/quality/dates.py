@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.quality.finding import Finding, some
+from openeo_gfmap.quality.finding import Finding, count, some
 from openeo_gfmap.quality.gates import QualityGates
 from openeo_gfmap.stac.items import CubeFile
 
@@ -62,8 +62,8 @@ def judge_dates(cube: CubeFile, gates: QualityGates, period: Period) -> Iterator
         first, last = period.first or "…", period.last or "…"
         yield Finding("within_period", f"has dates outside of {first} to {last}: {some(outside)}")
     if gates.min_dates is not None and len(cube.times) < gates.min_dates:
-        have = len(cube.times)
-        yield Finding("min_dates", f"has {have} dates, expected {gates.min_dates} or more")
+        have = count(len(cube.times), "date")
+        yield Finding("min_dates", f"has {have}, expected {gates.min_dates} or more")
 
 
 def _day(name: str, text: str | None) -> date | None:

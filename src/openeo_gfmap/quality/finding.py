@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Finding", "some"]
+__all__ = ["Finding", "count", "some"]
 
 _SHOWN: Final = 3  # dates or bands in a message
 
@@ -33,3 +33,8 @@ class Finding:
 def some(names: Sequence[object]) -> str:
     """Return the first few of many, for a message."""
     return ", ".join(map(str, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 date", "2 dates"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from openeo_gfmap.quality.dates import Period, judge_dates
-from openeo_gfmap.quality.finding import Finding, some
+from openeo_gfmap.quality.finding import Finding, count, some
 from openeo_gfmap.quality.gates import QualityGates
 from openeo_gfmap.quality.pixels import Array, judge_pixels, wants_pixels
 from openeo_gfmap.quality.tables import TABLES, judge_table
@@ -80,13 +80,12 @@ def _netcdf(path: Path, cube: CubeFile, gates: QualityGates, period: Period) -> 
     if not undated and (found or not wants_pixels(gates)):
         return tuple(found)
     with h5py.File(path, "r") as file:
-        if undated and (count := len(file[cube.dimensions[0]])):
-            unit = file[cube.dimensions[0]].attrs.get("units")
-            message = f"has {count} dates in {unit!r}, expected days, hours or less since a date"
-            return (
-                *(each for each in found if each.gate != "min_dates"),
-                Finding("opens", message),
-            )
+        axis = file[cube.dimensions[0]] if undated else ()
+        if len(axis) > 0:
+            have = f"has {count(len(axis), 'date')} in {axis.attrs.get('units')!r}"
+            message = f"{have}, expected days, hours or less since a date"
+            others = (each for each in found if each.gate != "min_dates")
+            return (*others, Finding("opens", message))
         if not found and wants_pixels(gates):
             found += judge_pixels(lambda variable: _read(file, variable), cube, gates, period)
     return tuple(found)

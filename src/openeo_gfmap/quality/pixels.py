@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from openeo_gfmap.quality.dates import Period
-from openeo_gfmap.quality.finding import Finding
+from openeo_gfmap.quality.finding import Finding, count
 from openeo_gfmap.quality.gates import QualityGates, ValueRange
 from openeo_gfmap.stac.items import CubeFile, Variable
 
@@ -105,10 +105,10 @@ class _Bands:
     def _measured(self, variable: Variable) -> _Band:
         values = self._read(variable)
         valid = _valid(values, variable)
-        count = int(np.count_nonzero(valid))
+        known = int(np.count_nonzero(valid))
         span = clear = None
-        if count and self.bounds(variable.name) != (None, None):
-            chosen = values if count == values.size else values[valid]
+        if known and self.bounds(variable.name) != (None, None):
+            chosen = values if known == values.size else values[valid]
             span = float(chosen.min()), float(chosen.max())
         if variable.name == self.clouds:
             good = np.isin(values, _CLEAR_CLASSES) if variable.name == _SCL else values == 0
@@ -116,7 +116,7 @@ class _Bands:
             counted = valid.sum(axis=axes)
             share = (good & valid).sum(axis=axes) / np.maximum(counted, 1)
             clear = np.where(counted > 0, share, np.nan)
-        return _Band(values.size, count, span, clear)
+        return _Band(values.size, known, span, clear)
 
 
 def _valid(values: Array, variable: Variable) -> Array:
@@ -163,14 +163,15 @@ def _clear(bands: _Bands, gates: QualityGates, period: Period) -> Iterator[Findi
         yield Finding("min_clear_dates", f"has neither {_SCL} nor {_MASK} to tell clear dates by")
         return
     if gates.min_clear_dates is not None and len(chosen) < gates.min_clear_dates:
-        message = f"has {len(chosen)} clear dates, expected {gates.min_clear_dates} or more"
+        have = count(len(chosen), "clear date")
+        message = f"has {have}, expected {gates.min_clear_dates} or more"
         yield Finding("min_clear_dates", message)
     if gates.max_gap_days is not None:
         days, before, after = period.gap(chosen)
         if days > gates.max_gap_days:
             yield Finding(
                 "max_gap_days",
-                f"has no {word} for {days} days from {before} to {after}, expected "
+                f"has no {word} for {count(days, 'day')} from {before} to {after}, expected "
                 f"{gates.max_gap_days:g} at most",
             )
 
