@@ -25,8 +25,10 @@ from openeo_gfmap.manager.model import SavedFile
 from openeo_gfmap.manager.postprocess import PostProcessor
 from openeo_gfmap.manager.provenance import linked
 from openeo_gfmap.manager.results import FILE_LOCK, sha256_of
+from openeo_gfmap.recipes import SampleColumns, Sentinel2Patches
 from openeo_gfmap.recipes.labels import Labels
-from openeo_gfmap.recipes.results import PATH, ResultWriter
+from openeo_gfmap.recipes.results import PATH, ResultWriter, _properties
+from openeo_gfmap.recipes.samples import prepare_samples
 from openeo_gfmap.stac import merge, parquet, tree
 from openeo_gfmap.stac.items import cube_item, item_id
 from openeo_gfmap.stac.reading import local_path, read_items
@@ -466,3 +468,29 @@ def test_files_of_a_recipe_are_valid_and_keep_to_cf(
     with xr.open_dataset(labels, engine="h5netcdf", mask_and_scale=False) as file:
         assert set(np.unique(file.LABEL)) <= {0, 3, 5}
         assert file.LABEL.attrs["flag_values"].tolist() == [3, 5, 9]
+
+
+def test_dates_and_odd_values_of_samples(tmp_path: Path) -> None:
+    """From the columns of a sample to the properties of its item."""
+    shapes = [box(3.70, 50.93, 3.703, 50.932)]
+    columns = {
+        "sample_id": ["a"],
+        "valid_date": ["2021-06-01"],
+        "croptype_label": [1],
+        "surveyed": pd.to_datetime(["2021-06-01 10:30:00.5"]),
+        "day": pd.to_datetime(["2021-06-01"]),
+        "zoned": pd.to_datetime(["2021-06-01T00:00+02:00"]),
+        "never": pd.to_datetime([None]),
+        "gsd": ["a lot"],
+        "list": [[1, 2]],
+        "unknown": [np.nan],
+    }
+    samples = prepare_samples(gpd.GeoDataFrame(columns, geometry=shapes, crs=4326), SampleColumns())
+    jobs = Sentinel2Patches().job_table(samples, "local")
+    (sample,) = json.loads(jobs.geometry[0])["features"]
+    found = _properties(sample["properties"])
+    assert found["surveyed"] == "2021-06-01T10:30:00.500000Z"
+    assert found["day"] == found["valid_date"] == "2021-06-01"
+    assert found["zoned"] == "2021-05-31T22:00:00Z"
+    assert found["sample:gsd"] == "a lot"
+    assert not found.keys() & {"never", "gsd", "list", "unknown", "geometry"}
