@@ -22,6 +22,7 @@ __all__ = [
     "Parallel",
     "Samples",
     "Set",
+    "backend_names",
     "connection_to",
     "folder_of",
     "loaded",
@@ -35,8 +36,21 @@ ConfigFile = Annotated[
 Samples = Annotated[
     Path | None, typer.Option("--samples", help="Vector file of the samples: [samples] path.")
 ]
+
+
+def backend_names() -> list[str]:
+    """Return the names of all back-ends, to complete one without loading the openEO client."""
+    return ["local", "cdse", "cdse-staging", "terrascope", "eodc", "fed"]
+
+
 BackendName = Annotated[
-    str | None, typer.Option("--backend", "-b", help="Such as local or cdse: [backend] name.")
+    str | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        help="Such as local or cdse: [backend] name.",
+        autocompletion=backend_names,
+    ),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Output folder: [output] folder.")

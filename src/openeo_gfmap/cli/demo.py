@@ -9,10 +9,18 @@ from typing import Annotated
 import typer
 
 from openeo_gfmap.cli.out import Exit, Json, Quiet, Verbose, speaking
+from openeo_gfmap.cli.run import extract
 
 __all__ = ["demo"]
 
-_DAYS = 45  # before and after the date of the labels: a season's best part
+#: A season's best part, before and after the date of the labels.
+_SETTINGS = {
+    "recipe.period.before": "45",
+    "recipe.period.after": "45",
+    "recipe.labels.attribute": "croptype_label",
+    "recipe.labels.names": "croptype_name",
+    "backend.poll_sleep": "1",
+}
 
 
 def demo(
@@ -29,35 +37,23 @@ def demo(
     Example: gfmap demo
     """
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
-        from dataclasses import replace  # noqa: PLC0415
-
         from openeo_gfmap.account import RunFolder  # noqa: PLC0415
-        from openeo_gfmap.manager.options import ManagerOptions  # noqa: PLC0415
-        from openeo_gfmap.recipes import (  # noqa: PLC0415
-            AroundDate,
-            Extraction,
-            Labels,
-            Sentinel2Patches,
-        )
+        from openeo_gfmap.cli.config import load_config  # noqa: PLC0415
         from openeo_gfmap.report import contact_sheets, write_report  # noqa: PLC0415
 
-        recipe = Sentinel2Patches(
-            period=AroundDate(_DAYS, _DAYS), labels=Labels("croptype_label", "croptype_name")
+        out.say(
+            "Sixteen labelled fields become patches of 64 x 64 pixels with all Sentinel-2 dates of "
+            "a season, on a back-end of your own that starts now. Its scenes are simulated, and "
+            "made on the way: no account, no network."
         )
         with as_file(files("openeo_gfmap") / "data" / "demo_fields.gpkg") as fields:
-            extraction = Extraction(recipe, fields)
-        plan = extraction.plan()
-        out.say(
-            f"{plan.samples} of {len(extraction.samples)} fields get a patch of 64 x 64 pixels "
-            f"with all Sentinel-2 dates from {plan.start} to {plan.end}, on a back-end of your own "
-            "that starts now. Its scenes are simulated, and made on the way."
-        )
-        options = replace(ManagerOptions(), show_progress=not out.quiet)
-        extraction.run(output, parallel_jobs=2, poll_sleep=1.0, options=options)
-        with RunFolder(output) as done:
+            settings = {**_SETTINGS, "samples.path": str(fields), "output.folder": str(output)}
+            # Whatever variables say: this is the demo, not a run of one's own.
+            extract(out, load_config(None, settings.items(), environment={}))
+        with out.working("Drawing"), RunFolder(output) as done:
             sums = done.sums()
             page = write_report(done)
-        sheet = contact_sheets(output, output / "preview", pages=1)[0]
+            sheet = contact_sheets(done, done.output_dir / "preview", pages=1)[0]
         out.say()
         out.say(f"{sums}. What was made:", style="green" if sums.complete else "yellow")
         for path, what in (
@@ -66,7 +62,7 @@ def demo(
             (output / "stac" / "collection.json", "the STAC collection"),
             (output / "samples.parquet", "the account of every sample"),
         ):
-            out.say(f"  {path}   {what}")
+            out.say(f"  {output / Path(path).absolute().relative_to(output.absolute())}   {what}")
         out.say("The same with fields of your own: gfmap init FIELDS, then gfmap run.")
         out.document(
             {

@@ -14,9 +14,10 @@ from typing import Annotated, Final
 
 import typer
 
+from openeo_gfmap.cli.arguments import backend_names
 from openeo_gfmap.cli.out import Exit, Json, Quiet, Verbose, speaking
 
-__all__ = ["Finding", "doctor"]
+__all__ = ["Finding", "doctor", "free_space"]
 
 _PACKAGES: Final = (
     "openeo-gfmap",
@@ -68,7 +69,13 @@ class Finding:
 def doctor(
     *,
     backend: Annotated[
-        list[str] | None, typer.Option("--backend", "-b", help="Only these; by default all.")
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="Only these; by default all.",
+            autocompletion=backend_names,
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder that results shall go to.")
@@ -85,7 +92,8 @@ def doctor(
     Example: gfmap doctor --backend cdse
     """
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
-        found = [*_versions(), *_room(output), *_backends(backend)]
+        with out.working("Asking the back-ends"):
+            found = [*_versions(), *_room(output), *_backends(backend)]
         marks = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
         for each in found:
             mark, style = marks[each.state]
@@ -123,6 +131,18 @@ def _is_there(package: str) -> bool:
     return True
 
 
+def free_space(folder: Path) -> int:
+    """Return the bytes that are free where a folder is, or will be."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
+
+
 def _room(output: Path) -> Iterator[Finding]:
     from openeo_gfmap.launcher import state_folder  # noqa: PLC0415
 
@@ -130,10 +150,7 @@ def _room(output: Path) -> Iterator[Finding]:
         ("output folder", output),
         ("state of the local back-end", state_folder()),
     ):
-        place = folder.absolute()
-        while not place.exists():
-            place = place.parent
-        free = shutil.disk_usage(place).free
+        place, free = _existing(folder), free_space(folder)
         text = f"{folder.absolute()}, {free / 1e9:,.1f} GB free"
         if not os.access(place, os.W_OK):
             yield Finding(what, "bad", text, f"You may not write to {place}: name another folder.")

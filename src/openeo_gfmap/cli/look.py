@@ -171,7 +171,8 @@ def report(
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out, opened(folder) as run:
         from openeo_gfmap.report import write_report  # noqa: PLC0415
 
-        path = write_report(run, to)
+        with out.working("Writing the report"):
+            path = write_report(run, to)
         out.say(f"Wrote {path}. Open it in a browser.")
         out.document({"report": str(path)})
 
@@ -207,11 +208,14 @@ def preview(
 
         place = folder_of(folder)
         target = to or place / "preview"
-        if sample:
-            paths = [sample_page(place, name, target) for name in sample]
-        else:
-            choose: Literal["even", "random"] = "even" if seed is None else "random"
-            paths = contact_sheets(place, target, pages=pages, choose=choose, by=by, seed=seed or 0)
+        with out.working("Drawing"):
+            if sample:
+                paths = [sample_page(place, name, target) for name in sample]
+            else:
+                choose: Literal["even", "random"] = "even" if seed is None else "random"
+                paths = contact_sheets(
+                    place, target, pages=pages, choose=choose, by=by, seed=seed or 0
+                )
         for path in paths:
             out.say(f"Wrote {path}")
         out.document({"images": [str(path) for path in paths]})

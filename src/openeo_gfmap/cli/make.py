@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,10 @@ from openeo_gfmap.cli.arguments import (
     loaded,
 )
 from openeo_gfmap.cli.out import Json, Quiet, Verbose, speaking
+
+if TYPE_CHECKING:
+    from openeo_gfmap.manager.ledger import Sums
+    from openeo_gfmap.recipes import Extraction, Plan
 
 __all__ = ["init", "plan"]
 
@@ -46,7 +50,8 @@ def init(
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
         if to.exists() and not force:
             raise InputError(f"{to} is there already; write another with --to, or add --force.")
-        guessed = guess(fields)
+        with out.working(f"Reading {fields}"):
+            guessed = guess(fields)
         text = write_template(guessed, fields, to.parent, backend or "local")
         part = to.with_name(to.name + ".part")
         part.write_text(text, encoding="utf-8")
@@ -75,23 +80,51 @@ def plan(
 
     Example: gfmap plan --backend cdse --set recipe.size=32
     """
-    from openeo_gfmap.account import RunFolder  # noqa: PLC0415
-    from openeo_gfmap.errors import InputError  # noqa: PLC0415
+    from openeo_gfmap.cli.doctor import free_space  # noqa: PLC0415
 
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
         chosen = loaded(
             config, samples=samples, backend=backend, output=output,
             parallel_jobs=parallel_jobs, more=more,
         )  # fmt: skip
-        extraction = chosen.extraction()
-        chosen.check(extraction)
-        try:
-            with RunFolder(chosen.folder) as history:
-                planned = extraction.plan(history)
-                done = history.sums()
-        except InputError:  # nothing was run there yet
-            planned, done = extraction.plan(), None
+        with out.working("Planning"):
+            extraction = chosen.extraction()
+            chosen.check(extraction)
+            planned, done = _planned(extraction, chosen.folder)
         out.say(planned)
         if done is not None:
             out.say(f"There already: {done}. Only the rest is run.")
-        out.document({**asdict(planned), "there": None if done is None else done.received})
+        free = free_space(chosen.folder)
+        if planned.bytes > free:
+            out.say(
+                f"Only {free / 1e9:,.1f} GB are free for {chosen.folder}: make room, or name "
+                "another folder with --output.",
+                style="yellow",
+            )
+        most = chosen.options.max_costs
+        if most is not None and (planned.costs or 0) > most:
+            out.say(
+                f"It stops at costs of {most:g}, the max_costs of [limits]; the rest is made when "
+                "that is raised.",
+                style="yellow",
+            )
+        out.document(
+            {
+                **asdict(planned),
+                "there": None if done is None else done.received,
+                "free_bytes": free,
+            }
+        )
+
+
+def _planned(extraction: Extraction, folder: Path) -> tuple[Plan, Sums | None]:
+    """Return the plan, and what is in the folder already; None for nothing."""
+    from openeo_gfmap.account import RunFolder  # noqa: PLC0415
+    from openeo_gfmap.errors import InputError  # noqa: PLC0415
+
+    try:
+        history = RunFolder(folder)
+    except InputError:  # nothing was run there yet
+        return extraction.plan(), None
+    with history:
+        return extraction.plan(history), history.sums()

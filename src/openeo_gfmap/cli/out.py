@@ -77,6 +77,17 @@ class Out:
         if self.as_json:
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
 
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show on a terminal that something takes its time; elsewhere show nothing."""
+        if self.as_json or self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console  # noqa: PLC0415
+
+        with Console(stderr=True).status(what, spinner="line"):
+            yield
+
     def end(self, status: Exit) -> None:
         """End the command; does not return unless all is well."""
         if status is not Exit.OK:

@@ -49,6 +49,7 @@ def run(
             parallel_jobs=parallel_jobs, more=more,
         )  # fmt: skip
         extract(out, chosen)
+        conclude(out, chosen.folder)
 
 
 def retry(
@@ -80,13 +81,15 @@ def retry(
         chosen = load_config(path)
         options = replace(chosen.options, refetch_lost=refetch or chosen.options.refetch_lost)
         extract(out, replace(chosen, options=options), restart_failed=True)
+        conclude(out, chosen.folder)
 
 
 def extract(out: Out, config: Config, **arguments: Any) -> None:
-    """Run an extraction and say what came of it."""
+    """Run an extraction; its folder then has what later commands go by."""
     from openeo_gfmap.cli.config import FILE_NAME  # noqa: PLC0415
 
-    extraction = config.extraction()
+    with out.working("Reading the samples"):
+        extraction = config.extraction()
     folder = config.folder
     out.say(
         f"{extraction.plan().samples:,} patches in {len(extraction.parts.jobs):,} jobs on "
@@ -99,7 +102,6 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
     part.write_text(config.to_toml(), encoding="utf-8")
     part.replace(folder / FILE_NAME)
     config.run(extraction, show_progress=not out.quiet, **arguments)
-    conclude(out, folder)
 
 
 def conclude(out: Out, folder: Path) -> None:

@@ -47,8 +47,9 @@ def split(
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
         from openeo_gfmap.recipes.samples import read_samples  # noqa: PLC0415
 
-        frame, _ = read_samples(fields)
-        jobs = _split(frame, by, max_points, resolution)
+        with out.working(f"Splitting {fields}"):
+            frame, _ = read_samples(fields)
+            jobs = _split(frame, by, max_points, resolution)
         sizes = sorted(map(len, jobs))
         out.say(
             f"{sum(sizes):,} geometries in {len(jobs):,} jobs of {sizes[0]:,} to {sizes[-1]:,}, "

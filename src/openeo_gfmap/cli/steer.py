@@ -42,7 +42,8 @@ def cancel(
             manager.setup_stac(constellation)
             for name in sorted({job.backend or "" for job in left}):
                 manager.add_backend(name, connection_to(name))
-            cancelled = manager.cancel(pd.DataFrame(), tracker)
+            with out.working("Cancelling"):
+                cancelled = manager.cancel(pd.DataFrame(), tracker)
         out.say(f"Jobs that were cancelled: {len(cancelled)} of {len(left)}.")
         for job_id in cancelled:
             out.say(f"  {job_id}")
