@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import queue
 import traceback
 from collections import Counter
@@ -14,16 +13,14 @@ from typing import TypeAlias
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.answers import one_line
+from openeo_gfmap.manager.disk import SHUT
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.places import ParallelJobs
 from openeo_gfmap.manager.pool import Pool
 from openeo_gfmap.manager.tasks import Task
 from openeo_gfmap.manager.worker import Worker
 
-__all__ = ["DISK_FULL", "Crew", "Errand", "Lane", "Outcome", "threads_of"]
-
-#: Errors of a disk without room.
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+__all__ = ["Crew", "Errand", "Lane", "Outcome", "threads_of"]
 
 
 class Lane(Enum):
@@ -178,7 +175,7 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - the run goes on without this job, also when
             # a callback wants to exit: a thread that ended would keep the run waiting for ever.
             _log.debug("%s raised:\n%s", errand.lane.value, traceback.format_exc())
-            if isinstance(error, OSError) and error.errno in DISK_FULL:
+            if isinstance(error, OSError) and error.errno in SHUT:
                 outcome = Outcome(errand, fatal=error)
             else:
                 outcome = _unexpected(errand, error)

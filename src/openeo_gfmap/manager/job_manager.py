@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from openeo_gfmap.manager.callbacks import PathGenerator, PostJobAction, StartJo
 from openeo_gfmap.manager.closing import Closing
 from openeo_gfmap.manager.connections import Connections, Provider
 from openeo_gfmap.manager.costs import Costs
+from openeo_gfmap.manager.disk import make_folder, usable
 from openeo_gfmap.manager.display import Display, LogDisplay, make_display
 from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.loop import Loop
@@ -298,9 +300,10 @@ class GFMAPJobManager:
         if not self._backends:
             raise InputError("no back-end was added; call add_backend first.")
         start = StartJob(start_job)
-        self._output_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self._output_dir)
         path = Path(tracker) if tracker is not None else None
-        open_tracker = Tracker(path, df, self._closing.constellation)
+        with usable("the tracker", path) if path is not None else nullcontext():
+            open_tracker = Tracker(path, df, self._closing.constellation)
         try:
             away = self._connect_all()
             claims = results.Claims()

@@ -17,7 +17,8 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.costs import Costs
-from openeo_gfmap.manager.crew import DISK_FULL, Crew, Outcome, threads_of
+from openeo_gfmap.manager.crew import Crew, Outcome, threads_of
+from openeo_gfmap.manager.disk import SHUT
 from openeo_gfmap.manager.dispatch import Dispatcher
 from openeo_gfmap.manager.display import Display, make_display
 from openeo_gfmap.manager.kinds import ErrorKind
@@ -345,7 +346,7 @@ class Loop:
         try:
             self._tracker.write_view(self._register.jobs)
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if error.errno not in SHUT:
                 raise
             self._fatal = error
             self._stopping = True
