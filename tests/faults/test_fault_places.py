@@ -12,7 +12,7 @@ from openeo_gfmap.errors import InputError
 
 def test_an_output_folder_that_is_a_file(world: World) -> None:
     world.out.write_text("the user's")
-    with pytest.raises(InputError, match="the output folder .*/out cannot be used: File exists"):
+    with pytest.raises(InputError, match=r"the output folder .*/out cannot be used: File exists"):
         world.run()
     assert world.out.read_text() == "the user's"
     assert not world.backend.jobs
