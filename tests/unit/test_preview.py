@@ -9,16 +9,20 @@ from typing import Any
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pystac
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
+from openeo_gfmap.account import Sample, SampleState
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.report import contact_sheets, preview, sample_page
 from openeo_gfmap.report.contact_sheet import SheetRow, draw_sheet
 from openeo_gfmap.report.drawing import label_colour, scale_bar
+from openeo_gfmap.report.patch_sources import patches_of
 from openeo_gfmap.report.patches import open_patch
 from openeo_gfmap.utils.quicklook import write_quicklook
 
@@ -275,3 +279,43 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
     empty = collection(tmp_path / "empty", [])
     with pytest.raises(InputError, match="holds no item to draw"):
         contact_sheets(empty, tmp_path)
+
+
+def test_rejected_patches_of_a_run_are_drawn_with_the_reason(
+    tmp_path: Path, rows: list[SheetRow]
+) -> None:
+    (tmp_path / "quarantine").mkdir()
+    write(tmp_path / "quarantine" / "b.nc", bands(), sample="b")
+    (tmp_path / "quarantine" / "c.nc").write_bytes(b"no netCDF")
+    with Tracker(tmp_path / "job_tracker.csv", pd.DataFrame({"sample_id": ["b", "c"]})) as tracker:
+        for row, (sample, reason) in enumerate((("b", "all cloud"), ("c", "does not open"))):
+            path = f"quarantine/{sample}.nc"
+            tracker.store.set_samples(
+                [Sample(row, 0, sample, "", SampleState.REJECTED, reason, path)]
+            )
+    contact_sheets(tmp_path, tmp_path / "out")
+    assert [row.note for row in rows] == [
+        "3 of 4 dates clear · rejected: all cloud",
+        "rejected: does not open",
+    ]
+    assert sample_page(tmp_path, "b", tmp_path / "out").name == "sample_b.png"
+
+
+def test_real_patches_are_drawn(tmp_path: Path, shared_data: Path) -> None:
+    """Files of CDSE, which have no quicklook, label or catalogue."""
+    folder = shared_data / "cdse_job"
+    patch = sorted(folder.glob("openEO_*.nc"))[0]
+    page = sample_page(folder, patch.stem, tmp_path)
+    assert matplotlib.image.imread(page)[..., :3].std() > 0.05
+    picture = np.asarray(Image.open(write_quicklook(patch, tmp_path / "q.png")))
+    inside = picture[..., 3] > 0
+    assert 0.3 < inside.mean() < 0.4  # it is cut along a narrow field
+    assert 90 < picture[inside][:, :3].mean() < 220  # and of a date without clouds
+    (sheet,) = contact_sheets(folder, tmp_path)
+    assert matplotlib.image.imread(sheet)[..., :3].std() > 0.05
+    with open_patch(next(map(pystac.Item.from_dict, patches_of(folder)))) as opened:
+        assert opened.seen == "19 dates, clouds not known"
+        assert opened.hidden_share.max() == 0
+        assert opened.pixel_metres == 10
+        dates = [opened.day(index) for index in opened.clearest(8)]
+    assert "06 Sep 2023" not in dates  # white all over

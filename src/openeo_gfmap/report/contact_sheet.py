@@ -125,13 +125,18 @@ def draw_sheet(rows: Sequence[SheetRow], heading: str, path: Path) -> Path:
     meanings = {int(code): text for row in rows for code, text in row.meanings.items()}
     swatches = label_swatches(codes, meanings)
     foot = 0.16 + 0.22 * -(-len(swatches) // _LEGEND_COLUMNS)  # inches
-    figure, grid = _figure(len(rows), max(len(row.days) for row in rows) + 2, heading, foot)
+    most = max(len(row.days) for row in rows)
+    has_clouds = any(row.cloud is not None for row in rows)
+    columns = most + has_clouds + any(row.label is not None for row in rows)
+    figure, grid = _figure(len(rows), columns, heading, foot)
     for number, (axes, row) in enumerate(zip(grid, rows, strict=True)):
         for axis in axes:
             axis.set_axis_off()
-        name = axes[0].text(
-            0, 1.17, row.name, transform=axes[0].transAxes, fontsize=9, weight="bold"
-        )
+            axis.set_anchor("NW")
+        name = axes[0].annotate(
+            row.name, (0, 1), (0, 16), xycoords="axes fraction", textcoords="offset points",
+            fontsize=9, weight="bold", annotation_clip=False,
+        )  # fmt: skip
         axes[0].annotate(
             row.note, (1, 0), (8, 0), xycoords=name, textcoords="offset points", va="bottom",
             fontsize=8, color="0.35", annotation_clip=False,
@@ -141,9 +146,10 @@ def draw_sheet(rows: Sequence[SheetRow], heading: str, path: Path) -> Path:
         if row.colours and not number:
             scale_bar(axes[0], row.pixel_metres)
         if row.cloud is not None:
-            show_image(axes[-2], row.cloud, f"cloud mask, {row.cloud_day}")
+            show_image(axes[most], row.cloud, f"cloud mask, {row.cloud_day}")
         if row.label is not None:
-            show_image(axes[-1], label_picture(row.label.codes, codes), "label")
+            picture = label_picture(row.label.codes, codes)
+            show_image(axes[most + has_clouds], picture, "label")
     if swatches:
         figure.legend(
             handles=swatches, loc="lower left", bbox_to_anchor=(0.015, 0.0), fontsize=8,

@@ -18,6 +18,7 @@ from openeo_gfmap.utils.pictures import (
     HIDING,
     SCENE_CLASSES,
     bands_to_show,
+    least_typical,
     stretched,
     tinted,
 )
@@ -91,6 +92,16 @@ class OpenPatch:
                 f"{', '.join(f'{key} {value.dims}' for key, value in data.data_vars.items())}."
             )
         self._shown = bands_to_show(self.bands)
+        self._read: dict[str, Array] = {}
+
+    def _values(self, band: str) -> Array:
+        """Return all dates of a band, dims (t, y, x).
+
+        To read one date takes as long: most of it is finding out how long the series is.
+        """
+        if band not in self._read:
+            self._read[band] = np.asarray(self._data[band].values)
+        return self._read[band]
 
     @cached_property
     def dates(self) -> Array:
@@ -105,31 +116,42 @@ class OpenPatch:
     def _hidden(self) -> Array | None:
         if SCENE_CLASSES not in self.bands:
             return None
-        classes = self._data[SCENE_CLASSES]
-        return np.asarray((classes.isin((*HIDING, 65535)) | classes.isnull()).values)
+        classes = self._values(SCENE_CLASSES)
+        missing = np.isnan(classes) if classes.dtype.kind == "f" else False
+        return np.asarray(np.isin(classes, (*HIDING, 65535)) | missing)
 
     @cached_property
     def cloud_mask(self) -> Array | None:
         """The dilated mask of the file, else classes that hide the ground; dims (t, y, x)."""
         if CLOUD_MASK in self.bands:
-            return np.asarray(self._data[CLOUD_MASK].values == 1)
+            return np.asarray(self._values(CLOUD_MASK) == 1)
         return self._hidden
 
     @cached_property
     def hidden_share(self) -> Array:
-        """Share of pixels that cannot be seen, dims (t,)."""
-        if self._hidden is not None:
-            return np.asarray(self._hidden.mean(axis=(1, 2)))
-        band = self._data[self._shown[0]].values
+        """Share of pixels that cannot be seen, dims (t,); of those that ever have a value.
+
+        A patch that was cut along a polygon has none beyond it.
+        """
+        band = self._values(self._shown[0])
         missing = band == 65535 if band.dtype.kind in "iu" else np.isnan(band)
-        return np.asarray(missing.mean(axis=(1, 2)))
+        hidden = missing if self._hidden is None else self._hidden | missing
+        inside = ~missing.all(axis=0)
+        if not inside.any():
+            return np.ones(len(hidden))
+        return np.asarray(hidden[:, inside].mean(axis=1))
 
     def clearest(self, most: int) -> list[int]:
         """Return the clearest date of each part of the series, in order.
 
-        Parts without a date that shows anything are left out, unless there are no others.
+        Where clouds are not known, of equals the one of most usual brightness. Parts without a date
+        that shows anything are left out, unless there are no others.
         """
-        picked = self._best_of_parts(self.hidden_share, most)
+        badness = self.hidden_share
+        if self._hidden is None and self.has_true_colour:
+            reflectance = np.nan_to_num(self._floats(self._shown[0])).mean(axis=(1, 2))
+            badness = badness + 1e-6 * least_typical(reflectance)
+        picked = self._best_of_parts(badness, most)
         return [index for index in picked if self.hidden_share[index] < _NOTHING_SEEN] or picked
 
     def partly_cloudy(self, most: int) -> list[int]:
@@ -162,9 +184,7 @@ class OpenPatch:
 
         0 to 1; missing pixels are light grey.
         """
-        layers = [
-            stretched(self._data[band].isel(t=index).values, band) for band in bands or self._shown
-        ]
+        layers = [stretched(self._values(band)[index], band) for band in bands or self._shown]
         picture = np.stack(layers if len(layers) == 3 else layers[:1] * 3, axis=-1)
         return np.where(np.isnan(picture), _MISSING, picture)
 
@@ -204,8 +224,11 @@ class OpenPatch:
     @property
     def seen(self) -> str:
         """How many dates there are and can be seen, in words."""
-        dates = len(self.dates)
-        return f"{int(self.clear_dates.sum())} of {dates} date{'s' * (dates > 1)} clear"
+        number = len(self.dates)
+        dates = f"{number} date{'s' * (number > 1)}"
+        if self._hidden is None:
+            return f"{dates}, clouds not known" if self.has_true_colour else dates
+        return f"{int(self.clear_dates.sum())} of {dates} clear"
 
     def ndvi(self) -> tuple[Array, Array, Array] | None:
         """Return NDVI of the pixels that are seen: its 10th, 50th and 90th percentile, dims (t,).
@@ -236,7 +259,7 @@ class OpenPatch:
         return _connected(self.label.codes == code)
 
     def _floats(self, band: str) -> Array:
-        values = self._data[band].values
+        values = self._values(band)
         floats = values.astype(np.float32)
         if values.dtype == np.uint16:
             floats[values == 65535] = np.nan

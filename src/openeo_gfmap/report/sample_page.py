@@ -79,6 +79,7 @@ def _page(patch: OpenPatch, item: pystac.Item) -> Figure:
         for column, index in enumerate(dates):
             axis = figure.add_subplot(grid[number, column])
             axis.set_axis_off()
+            axis.set_anchor("N")
             show_image(axis, _picture(patch, name, index), _above(patch, name, index))
             if not column:
                 if not number:

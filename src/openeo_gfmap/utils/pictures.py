@@ -14,6 +14,7 @@ __all__ = [
     "SCENE_CLASSES",
     "TRUE_COLOUR",
     "bands_to_show",
+    "least_typical",
     "stretched",
     "tinted",
 ]
@@ -33,8 +34,11 @@ HIDING: Final = (0, 1, 3, 8, 9, 10)
 _WHITE: Final = {"S2-L2A-B08": 5500.0, "S2-L2A-B8A": 5500.0}
 _WHITE_ELSEWHERE: Final = 3000.0
 _TINT: Final = (0.86, 0.16, 0.35)
-#: Bands that are no measurements: shown last.
-_NO_PICTURE: Final = (SCENE_CLASSES, CLOUD_MASK, "S2-L2A-DISTANCE-TO-CLOUD")
+#: In grey, these say most of what grows.
+_TELLING: Final = ("S2-L2A-B08", "S2-L2A-B8A", "S2-L2A-B04")
+#: Bands of Sentinel-2 that are no reflectances are shown last: classes, angles, thickness of air.
+_OPTICAL: Final = "S2-L2A-B"
+_SENTINEL2: Final = "S2-L2A-"
 
 
 def bands_to_show(available: Collection[str]) -> tuple[str, ...]:
@@ -44,8 +48,29 @@ def bands_to_show(available: Collection[str]) -> tuple[str, ...]:
     """
     if set(TRUE_COLOUR) <= set(available):
         return TRUE_COLOUR
-    grey = sorted(available, key=lambda name: (name in _NO_PICTURE, name))
-    return tuple(grey[:1])
+    return tuple(sorted(available, key=_grey_order)[:1])
+
+
+def _grey_order(name: str) -> tuple[bool, int, str]:
+    no_picture = name.startswith(_SENTINEL2) and not name.startswith(_OPTICAL)
+    return no_picture, _TELLING.index(name) if name in _TELLING else len(_TELLING), name
+
+
+def least_typical(brightness: Array) -> Array:
+    """Return how far each date is from the usual brightness; clouds are brighter, shadows darker.
+
+    Parameters
+    ----------
+    brightness : array, dims (t,)
+        Mean of a band.
+
+    Returns
+    -------
+    array, dims (t,)
+        0 to 1.
+    """
+    distance = abs(brightness - np.median(brightness))
+    return np.asarray(distance / max(float(distance.max()), 1e-9))
 
 
 def stretched(values: Array, band: str) -> Array:
@@ -67,7 +92,7 @@ def stretched(values: Array, band: str) -> Array:
     brightness: Array = np.asarray(values).astype(np.float32)
     if np.asarray(values).dtype == np.uint16:
         brightness = np.where(values == 65535, np.float32(np.nan), brightness)
-    if band.startswith("S2-L2A-B"):
+    if band.startswith(_OPTICAL):
         # A square root lifts dark vegetation without burning out soil.
         return np.asarray(np.sqrt(np.clip(brightness / _WHITE.get(band, _WHITE_ELSEWHERE), 0, 1)))
     known = brightness[~np.isnan(brightness)]

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.utils.pictures import HIDING, SCENE_CLASSES, bands_to_show, stretched
+from openeo_gfmap.utils.pictures import (
+    HIDING,
+    SCENE_CLASSES,
+    TRUE_COLOUR,
+    bands_to_show,
+    least_typical,
+    stretched,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -20,8 +27,9 @@ def write_quicklook(netcdf: str | Path, png: str | Path) -> Path:
     """Draw the clearest date of a patch, pixel by pixel; return the path of the PNG.
 
     The clearest date is the one with most pixels that are valid and, where the patch has the scene
-    classification, neither cloud nor shadow. True colour where the bands for it are there, else the
-    first band in grey; nodata is transparent. The file appears whole or not at all.
+    classification, neither cloud nor shadow; without it, of several in true colour, the one
+    of most usual brightness. True colour where the bands for it are there, else the first band in
+    grey; nodata is transparent. The file appears whole or not at all.
 
     Parameters
     ----------
@@ -86,4 +94,9 @@ def _clearest(file: h5py.File, names: list[str], band: str) -> int:
         seen = ~np.isnan(values)
     else:
         seen = values != 65535
-    return int(seen.reshape(len(seen), -1).sum(axis=1).argmax())
+    counts = seen.reshape(len(seen), -1).sum(axis=1)
+    best = np.flatnonzero(counts == counts.max())
+    if name != TRUE_COLOUR[0] or not counts.max():
+        return int(best[0])
+    reflectance = np.where(seen, values, 0).sum(axis=(1, 2), dtype=np.float64)
+    return int(best[least_typical(reflectance[best]).argmin()])
