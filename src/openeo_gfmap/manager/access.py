@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from openeo.rest import OpenEoApiPlainError
@@ -91,10 +92,14 @@ def attend(
         Gives a new connection, whose token is taken over, when the client cannot renew the old one.
     """
     token = _Token(connection, renew, min(_RENEWAL_REST, options.longest_wait))
+    session = connection.session
     for prefix in ("https://", "http://"):
-        inner = connection.session.get_adapter(prefix)
+        inner = session.get_adapter(prefix)
         if not isinstance(inner, _ManagedAdapter):
-            connection.session.mount(prefix, _ManagedAdapter(inner, token, options))
+            session.mount(prefix, _ManagedAdapter(inner, token, options))
+    if not isinstance(session.merge_environment_settings, _Environment):
+        settings = _Environment(session.merge_environment_settings)
+        session.merge_environment_settings = settings  # type: ignore[method-assign, assignment]
 
 
 class _Token:
@@ -130,6 +135,29 @@ class _Token:
             self._connection.auth = self._renew().auth
         except RAISED as error:
             self.failure = f" Logging in anew failed: {one_line(error)}."
+
+
+class _Environment:
+    """What requests takes from the environment, proxies above all, read once for each host.
+
+    It goes through all variables with each request, which takes a good part of its time.
+    """
+
+    def __init__(self, read: Callable[..., Any]):
+        self._read = read
+        self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def __call__(
+        self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> dict[str, Any]:
+        if proxies or getattr(_here, "heard", None) is None:
+            return dict(self._read(url, proxies, stream, verify, cert))
+        parts = urlsplit(url)
+        key = (parts.scheme, parts.netloc, stream, verify, cert)
+        if key not in self._known:
+            self._known[key] = self._read(url, {}, stream, verify, cert)
+        found = self._known[key]
+        return {**found, "proxies": dict(found["proxies"])}
 
 
 class _ManagedAdapter(BaseAdapter):
