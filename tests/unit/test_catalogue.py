@@ -152,6 +152,22 @@ def test_growing_and_shrinking_leaves_nothing_behind(tmp_path: Path, few_links: 
     assert foreign.exists()
 
 
+def test_items_that_another_tool_laid_out_stay(tmp_path: Path) -> None:
+    """The collection is ours from now on; files in folders of their own never were."""
+    extent = pystac.Extent(
+        pystac.SpatialExtent([[5, 51, 6, 52]]), pystac.TemporalExtent([[None, None]])
+    )
+    theirs = pystac.Collection("C", "Theirs.", extent)
+    theirs.add_item(pystac.Item.from_dict(item("z")))
+    sub = pystac.Catalog("sub", "Theirs, too.")
+    sub.add_item(pystac.Item.from_dict(item("y")))
+    theirs.add_child(sub)
+    theirs.normalize_and_save(str(tmp_path / "stac"), pystac.CatalogType.SELF_CONTAINED)
+    before = set(documents(tmp_path / "stac"))
+    write(tmp_path, [item("a")])
+    assert set(documents(tmp_path / "stac")) == before | {"items/a.json"}
+
+
 def test_what_is_the_same_is_not_written_again(tmp_path: Path, few_links: None) -> None:
     items = [item(name, ref_id="set") for name in "abcdefghij"]
     write(tmp_path, items)

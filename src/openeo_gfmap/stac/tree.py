@@ -12,6 +12,7 @@ import json
 import math
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
@@ -38,6 +39,7 @@ _OBSOLETE: Final = "obsolete.json"
 _JSON: Final = "application/json"
 _MOST_DATASETS: Final = 1_000  # that get catalogues of their own; others go by place
 _CELL: Final = 5  # degrees
+_HAS_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:").match
 _LONGEST_NAME: Final = 200  # bytes
 
 
@@ -244,20 +246,24 @@ class _Tree:
         return self._places.get(name.removesuffix(".json").casefold()) == branch
 
     def _linked(self) -> Iterator[str]:
-        yield from _inside(_read(self._folder / _OBSOLETE).get("obsolete") or ())
+        """Iterate over what lies as we write it: in `items`, or beside its catalogue."""
+        noted = _read(self._folder / _OBSOLETE).get("obsolete")
+        yield from _inside(noted if isinstance(noted, list) else ())
         for rel, href in _links(self._folder / _COLLECTION):
             for inside in _inside([href]):
-                yield inside
-                if rel == "child":
-                    branch = inside.partition("/")[0]
+                branch = inside.partition("/")[0]
+                if rel == "item" and branch == "items":
+                    yield inside
+                elif rel == "child":
                     hrefs = (f"{branch}/{each}" for _, each in _links(self._folder / inside))
-                    yield from _inside(hrefs)
+                    beside = list(_inside(hrefs))
+                    yield from [*beside, inside] if beside else ()
 
 
-def _inside(hrefs: Iterable[str]) -> Iterator[str]:
+def _inside(hrefs: Iterable[Any]) -> Iterator[str]:
     """Return the addresses of JSON documents that lie as ours do: one folder down."""
     for href in hrefs:
-        path = posixpath.normpath(href)
+        path = posixpath.normpath(str(href))
         if path.count("/") == 1 and not path.startswith(("../", "/")) and path.endswith(".json"):
             yield path
 
@@ -308,7 +314,7 @@ def _addressed(item: Mapping[str, Any], to: str) -> dict[str, Any]:
 
 
 def _relative(href: str, to: str) -> str:
-    if "://" in href or os.path.isabs(href):  # noqa: PTH117 - millions of times, and ten times as fast
+    if _HAS_SCHEME(href) or os.path.isabs(href):  # noqa: PTH117 - ten times as fast, for millions
         return href
     return posixpath.normpath(f"{to}/{href}")
 
