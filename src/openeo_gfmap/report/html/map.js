@@ -201,20 +201,28 @@ function makeMap(canvas, land, points, jobs, chosen) {
     }
     groups = [];
     singles = [];
-    for (const members of cells.values()) {
+    for (const members of [...cells.values()].sort((one, other) => other.length - one.length)) {
       if (members.length < CROWD) {
         singles.push(...members);
         continue;
       }
-      const mean = (axis) => members.reduce((all, index) => all + places[index][axis], 0) / members.length;
-      const radius = Math.min(19, 8 + 3.2 * Math.log10(members.length));
-      groups.push({ x: toX(mean(0)), y: toY(mean(1)), radius, members });
+      const group = grouped(members);
+      // One that would lie upon a larger one joins it.
+      const under = groups.find((each) => Math.hypot(each.x - group.x, each.y - group.y) < 0.9 * (each.radius + group.radius));
+      if (under) Object.assign(under, grouped(under.members.concat(members)));
+      else groups.push(group);
     }
+  }
+
+  function grouped(members) {
+    const mean = (axis) => members.reduce((all, index) => all + places[index][axis], 0) / members.length;
+    const radius = Math.min(19, 8 + 3.2 * Math.log10(members.length));
+    return { x: toX(mean(0)), y: toY(mean(1)), radius, members };
   }
 
   function drawSamples() {
     gather();
-    groups.sort((a, b) => a.members.length - b.members.length).forEach(drawGroup);
+    groups.forEach(drawGroup);
     const size = shown.length < 300 || view.scale > 2e5 ? 11 : 9;
     // What is lacking lies above what came.
     for (const state of ["received", "open", "rejected", "missing"]) {
