@@ -223,7 +223,6 @@ _SPATIAL = "the spatial dimensions are always x and y here, as in the files"
 
 # Cases that the engine answers otherwise on purpose, and why.
 DEVIATIONS: dict[tuple[str, int], str] = {
-    ("create_data_cube", 0): "a cube without pixels has nothing to be filled with here",
     ("filter_bands", 2): "a band that the cube does not have is refused, not ignored: it is a typo",
     ("filter_bbox", 0): "an extent beside the cube is refused, as it can only give nothing",
     ("filter_spatial", 0): "geometries beside the cube are refused, as they can only give nothing",

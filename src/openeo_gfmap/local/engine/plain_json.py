@@ -8,13 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from .cube import Array
+from .cube import Array, Cube, kind_of
 
 __all__ = ["to_json"]
 
 
 def to_json(value: Any) -> Any:  # noqa: PLR0911 - one return per kind of value
-    """Return plain JSON types: arrays become lists, NaN null, dates RFC 3339."""
+    """Return plain JSON types: arrays become lists, NaN null, dates RFC 3339.
+
+    Of a cube without pixels come its dimensions and its values.
+    """
+    if isinstance(value, Cube):
+        labels = {name: value.names(name) for name in value.dims}
+        return {
+            "dimensions": {
+                name: {"type": kind_of(name, value.kinds), "labels": to_json(labels[name])}
+                for name in value.dims
+            },
+            "data": to_json(value.data if value.dims else value.data.item()),
+        }
     if isinstance(value, Array):
         value = value.values
     if isinstance(value, np.datetime64):

@@ -238,8 +238,8 @@ class Call:
             raise OpenEOError(
                 "DimensionMissing",
                 f"Node {self.node.id!r}: argument {name!r} of {self.process.id!r} must be a raster "
-                f"data cube; this one has no pixels any more, only {', '.join(meta.dims) or 'one'}"
-                f"{'' if meta.dims else ' value'} per feature.",
+                f"data cube; this one has no pixels, only {', '.join(meta.dims) or 'one value'}"
+                f"{' per feature' if isinstance(meta, TableMeta) else ''}.",
                 node=self.node.id,
             )
         return meta

@@ -8,10 +8,12 @@ from typing import Any
 
 from ..errors import OpenEOError
 from .callbacks import BoundCallback, call_process
+from .cube import Cube
 from .features import Features
 from .graph import Node, NodeRef, ProcessGraph, references
-from .grid import Extent
+from .grid import Extent, Grid
 from .plan import (
+    SOMEWHERE,
     Call,
     CubeMeta,
     Env,
@@ -160,6 +162,9 @@ class _Planner:
             raise call.invalid(
                 next(iter(call.refs)), "is a data cube; use merge_cubes to combine cubes"
             )
+        if node.process != "save_result" and any(isinstance(v, Cube) for v in call.args.values()):
+            self._without_pixels(call, rule, context)
+            return
         if not isinstance(call.process.plan, Rule):
             (name,) = call.refs
             if call.process.vectors:
@@ -179,6 +184,18 @@ class _Planner:
         if spec is not None:
             self.loads[node.id] = spec
 
+    def _without_pixels(self, call: Call, rule: Rule, context: PlanContext) -> None:
+        """Evaluate a process on a cube that ``create_data_cube`` made, after the usual checks."""
+        names = [k for k, v in call.args.items() if isinstance(v, Cube)]
+        if call.refs or call.process.wants_env:
+            raise call.invalid(names[0], "must be a data cube with pixels; this one has none")
+        metas = {k: _meta_of(v) if isinstance(v, Cube) else v for k, v in call.args.items()}
+        found = rule.meta(replace(call, args=metas), context)
+        if isinstance(found, CubeMeta):
+            self._constant(call.node)
+        else:
+            self.constants[call.node.id] = found
+
     def _bind(self, node: Node) -> Call:
         """Bind arguments: defaults, constants, and metadata of cubes as far as they are known."""
         process = get_process(node.process)
@@ -189,9 +206,10 @@ class _Planner:
             value = node.arguments.get(name)
             if value is None:
                 value = parameter.get("default")
-            if isinstance(value, NodeRef) and value.id in self.pixels:
+            if isinstance(value, NodeRef):
                 cubes = process.plan is None or "datacube" in str(parameter["schema"])
-                if value.id in self.metas and not cubes:
+                made = value.id in self.metas or isinstance(self.constants.get(value.id), Cube)
+                if made and not cubes:
                     raise OpenEOError(
                         "ProcessParameterInvalid",
                         f"Node {node.id!r}: argument {name!r} of {node.process!r} cannot be a "
@@ -215,7 +233,7 @@ class _Planner:
         schema = parameter["schema"]
         if isinstance(schema, list) or schema.get("subtype") != "datacube":
             return
-        if value is None or isinstance(value, Unknown | CubeMeta | Features):
+        if value is None or isinstance(value, Unknown | CubeMeta | Features | Cube):
             return
         raise OpenEOError(
             "ProcessParameterInvalid",
@@ -241,6 +259,14 @@ class _Planner:
         if isinstance(value, list):
             return [self._resolve(v, node) for v in value]
         return value
+
+
+def _meta_of(cube: Cube) -> CubeMeta:
+    """Return what is known of a cube without pixels; its place stands for none."""
+    labels = {dim: tuple(values) for dim, values in cube.labels.items()}
+    bands = labels.pop("bands", None)
+    grid = Grid(SOMEWHERE.crs, 0.01, SOMEWHERE.bounds[:2])
+    return CubeMeta(cube.dims, bands, grid, SOMEWHERE, kinds=cube.kinds, labels=labels)
 
 
 # Processes on cubes that callbacks may call: they get the values, or the cube itself.

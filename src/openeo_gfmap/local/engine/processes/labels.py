@@ -40,6 +40,21 @@ Labels = Annotated[
 KINDS = ("spatial", "temporal", "bands", "geometry", "other")
 
 
+@process()
+def create_data_cube() -> CubeData:
+    """Make a data cube without dimensions, whose only value is missing.
+
+    ``add_dimension`` gives it dimensions. It has no pixels, so only processes on labels and values
+    work on it.
+
+    Returns
+    -------
+    CubeData
+        The cube.
+    """
+    return Cube(np.array(np.nan), (), {}, None, None)
+
+
 def _rename_labels_meta(call: Call, context: PlanContext) -> CubeMeta:
     meta = call.cube()
     dimension = existing(call, meta)

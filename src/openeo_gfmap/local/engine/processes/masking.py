@@ -134,7 +134,7 @@ def _mask_polygon_meta(call: Call, context: PlanContext) -> CubeMeta:
     _require_number(call)
     if not isinstance(call.args["mask"], Unknown):
         Features.parse(call.args["mask"])
-    return call.cube()
+    return call.raster()
 
 
 @process(plan=Rule(meta=_mask_polygon_meta))
@@ -183,7 +183,7 @@ def _scl_band(call: Call) -> str | None:
 
 
 def _scl_meta(call: Call, context: PlanContext) -> CubeMeta:
-    meta = call.cube()
+    meta = call.raster()
     _scl_band(call)
     for name in ("kernel1_size", "kernel2_size", "erosion_kernel_size"):
         if not 0 <= (call.args[name] or 0) <= _MOST_KERNEL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import OpenEOError
+from ..cube import Cube
 from ..plan import Call, CubeMeta, Meta, PlanContext, Rule, TableMeta
 from ..registry import (
     NOTHING,
@@ -24,15 +25,7 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
     name, options = str(call.args["format"]), call.args.get("options") or {}
     data = call.args["data"]
     raster = isinstance(data, CubeMeta) and not isinstance(data, TableMeta)
-    known, kind = (
-        (RASTER_FORMATS, "a raster data cube")
-        if raster
-        else (
-            (VECTOR_FORMATS, "values per geometry")
-            if isinstance(data, TableMeta)
-            else (FEATURE_FORMATS, "features without values")
-        )
-    )
+    known, kind = _formats_of(data)
     if name.lower() not in {f.lower() for f in (*RASTER_FORMATS, *VECTOR_FORMATS)}:
         raise OpenEOError(
             "FormatUnsupported",
@@ -63,6 +56,17 @@ def _save_meta(call: Call, context: PlanContext) -> Meta | Any:
             node=call.node.id,
         )
     return data
+
+
+def _formats_of(data: Any) -> tuple[tuple[str, ...], str]:
+    """Return the formats that hold something, and what it is called."""
+    if isinstance(data, TableMeta):
+        return VECTOR_FORMATS, "values per geometry"
+    if isinstance(data, CubeMeta):
+        return RASTER_FORMATS, "a raster data cube"
+    if isinstance(data, Cube):
+        return ("JSON",), "a data cube without pixels"
+    return FEATURE_FORMATS, "features without values"
 
 
 @process(plan=Rule(meta=_save_meta))
