@@ -80,8 +80,8 @@ def _netcdf(path: Path, cube: CubeFile, gates: QualityGates, period: Period) -> 
     if not undated and (found or not wants_pixels(gates)):
         return tuple(found)
     with h5py.File(path, "r") as file:
-        axis = file[cube.dimensions[0]] if undated else ()
-        if len(axis) > 0:
+        axis = file[cube.dimensions[0]] if undated else None
+        if axis is not None and len(axis):  # else there are no dates, which may be right
             have = f"has {count(len(axis), 'date')} in {axis.attrs.get('units')!r}"
             message = f"{have}, expected days, hours or less since a date"
             others = (each for each in found if each.gate != "min_dates")
