@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,9 @@ import typer
 from typer.testing import CliRunner
 
 from openeo_gfmap.account import RunFolder
+from openeo_gfmap.backend import Backend
 from openeo_gfmap.cli import app
+from openeo_gfmap.cli.arguments import backend_names
 from support.service import ServerProcess
 
 GFMAP = str(Path(sys.executable).with_name("gfmap"))
@@ -146,6 +150,50 @@ def test_wrong_input_ends_with_2_and_one_line(shell: Shell) -> None:
     assert "neither .gpkg nor .parquet" in _error(shell, "split", "fields.gpkg", "--to", "jobs.csv")
     document = shell.json("status", ".", status=2)
     assert document["status"] == 2 and "holds no tracker" in document["error"]
+
+
+def on_a_terminal(shell: Shell, *words: str, **environment: str) -> str:
+    """Return what a command shows on a terminal of 80 columns."""
+    script = shlex.join([GFMAP, *words])
+    done = subprocess.run(
+        ["script", "-qec", f"stty cols 80; {script}", os.devnull], check=False,
+        cwd=shell.folder, env={**shell.environment, "TERM": "xterm", **environment},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("script") is None, reason="needs the command script")
+def test_colours_are_for_terminals_that_want_them(shell: Shell) -> None:
+    red = "\x1b[31m"
+    assert red in on_a_terminal(shell, "status", "nowhere")
+    assert "\x1b[" not in on_a_terminal(shell, "status", "nowhere", NO_COLOR="1")
+    assert "\x1b[" not in _error(shell, "status", "nowhere")
+    words = ["init", "fields.gpkg", "--force"]
+    assert "Reading fields.gpkg" in on_a_terminal(shell, *words)
+    assert "Reading" not in shell.run(*words) + shell.errors
+    assert "Reading" not in on_a_terminal(shell, *words, "--quiet")
+
+
+def test_quiet_says_nothing_and_verbose_says_where_errors_are_from(shell: Shell) -> None:
+    assert shell.run("split", "fields.gpkg", "--quiet") + shell.errors == ""
+    shell.run("plan", "--samples", "none.gpkg", "--verbose", status=2)
+    assert "Traceback" in shell.errors and "Error: none.gpkg" in shell.errors.replace(
+        f"{shell.folder}/", ""
+    )
+
+
+def test_shells_complete_commands_options_and_back_ends(shell: Shell) -> None:
+    assert set(backend_names()) == {each.value for each in Backend}
+    shell.environment |= {"_GFMAP_COMPLETE": "complete_bash"}
+
+    def completed(line: str) -> list[str]:
+        shell.environment |= {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        return shell.run().split()
+
+    assert completed("gfmap re") == ["retry", "report"]
+    assert completed("gfmap run --para") == ["--parallel-jobs"]
+    assert completed("gfmap run --backend cdse") == ["cdse", "cdse-staging"]
 
 
 def test_rejected_samples_end_with_1_and_are_told(shell: Shell) -> None:

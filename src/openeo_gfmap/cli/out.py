@@ -136,7 +136,8 @@ def _fail(out: Out, error: BaseException, status: Exit, *, verbose: bool) -> Non
     if out.as_json:
         out.document({"error": message, "status": int(status)})
     mark = "" if status is Exit.INTERRUPTED else "Error: "
-    typer.secho(f"{mark}{message}", err=True, fg="red" if mark and _colours() else None)
+    style = {"fg": "red"} if mark and _colours() else {"reset": False}
+    typer.secho(f"{mark}{message}", err=True, **style)
     raise typer.Exit(status) from None
 
 
