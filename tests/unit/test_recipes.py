@@ -118,6 +118,8 @@ def test_extract_can_be_a_level(levels: list[Any], least: int, expected: list[bo
         ({"extract": [False] * 4}, InputError, "no sample is to be extracted"),
         ({"extract": ["yes", "no", "no", "no"]}, InputError, "column extract holds 'yes', 'no'"),
         ({"valid_date": ["soon"] * 4}, InputError, "column valid_date holds 'soon'"),
+        ({"valid_date": ["01/06/2021"] * 4}, InputError, "holds '01/06/2021'.*the year first"),
+        ({"valid_date": [2021, 2021, 2022, 2022]}, InputError, "valid_date holds 2021, 2022"),
         ({"geometry": [None, Point(0, 0), Point(0, 1), Polygon()]}, InvalidGeometry, "2 samples"),
     ],
 )
@@ -131,6 +133,21 @@ def test_samples_that_cannot_be_used(
         prepared(samples.assign(**change))
 
 
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["2021-06-01", "2021/6/1", "20210601", "2021-06-01T00:00:00Z"],
+        [20210601] * 4,
+        [20210601.0, 20210601.0, 20210601.0, None],  # a gap makes fractions of whole numbers
+        pd.to_datetime(["2021-06-01"] * 4),
+    ],
+)
+def test_days_are_read_however_they_are_written(days: Any) -> None:
+    samples = prepared(fields(valid_date=days))
+    assert set(samples.valid_date.dropna()) == {pd.Timestamp("2021-06-01")}
+    assert samples.valid_date.isna().tolist() == list(pd.isna(days))
+
+
 def test_no_crs_no_rows_no_file(tmp_path: Path) -> None:
     with pytest.raises(MissingCrs, match="set_crs"):
         prepared(fields().set_crs(None, allow_override=True))
@@ -139,6 +156,11 @@ def test_no_crs_no_rows_no_file(tmp_path: Path) -> None:
     (tmp_path / "notes.gpkg").write_text("hello")
     with pytest.raises(InputError, match=r"notes\.gpkg cannot be read as vector data"):
         read_samples(tmp_path / "notes.gpkg")
+    (tmp_path / "table.csv").write_text("lon,lat\n4,51\n")
+    with pytest.raises(
+        InputError, match=r"table\.csv has no geometries, only the columns lon, lat"
+    ):
+        read_samples(tmp_path / "table.csv")
 
 
 # ----------------------------------------------------------------------------------------- periods
@@ -316,6 +338,8 @@ def test_the_job_table_has_the_wanted_first_and_what_touches_them_after() -> Non
 def test_samples_that_meet_in_one_path_are_refused() -> None:
     with pytest.raises(InputError, match="add a field that tells them apart"):
         Extraction(Sentinel2Patches(path="{ref_id}/{start_date}.nc"), fields())
+    with pytest.raises(InputError, match="differ in more than upper and lower case"):
+        Extraction(Sentinel2Patches(), fields(sample_id=["a", "A", "b", "c"]))
 
 
 def test_other_back_ends_need_a_store_for_the_windows() -> None:

@@ -87,12 +87,20 @@ class PathTemplate:
         InputError
             Names two samples that meet.
         """
-        owners: dict[str, str] = {}
+        owners: dict[str, tuple[str, str]] = {}
         for sample, path in filled:
             # Some file systems do not tell upper from lower case.
-            owner = owners.setdefault(path.casefold(), sample)
-            if owner != sample:
+            owner, taken = owners.setdefault(path.casefold(), (sample, path))
+            if owner == sample:
+                continue
+            if path != taken:
                 raise InputError(
-                    f"the path template {self.template!r} gives {path} to the samples {owner!r} "
-                    f"and {sample!r}; add a field that tells them apart, such as {{sample_id}}."
+                    f"the path template {self.template!r} gives {taken} to the sample {owner!r} "
+                    f"and {path} to {sample!r}, which many disks take for one file; rename one "
+                    "so that they differ in more than upper and lower case."
                 )
+            raise InputError(
+                f"the path template {self.template!r} gives {path} to the samples {owner!r} "
+                f"and {sample!r}; add a field that tells them apart, such as {{sample_id}}, or "
+                "rename one of them."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,8 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 _SHOWN = 5  # values named in a message
+
+_YEAR_FIRST = re.compile(r"\d{4}([-/.]\d{1,2}[-/.]\d{1,2}(?!\d)|\d{4}(?!\d))")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_samples(samples: str | Path | gpd.GeoDataFrame) -> tuple[gpd.GeoDataFra
     Raises
     ------
     InputError
-        When the file cannot be read as vector data.
+        When the file cannot be read as vector data, or has no geometries.
     """
     import geopandas as gpd  # noqa: PLC0415
 
@@ -91,12 +94,19 @@ def read_samples(samples: str | Path | gpd.GeoDataFrame) -> tuple[gpd.GeoDataFra
     path = Path(samples)
     read = gpd.read_parquet if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file
     try:
-        return read(path), path.stem
+        table = read(path)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: what pyogrio raises
         raise InputError(
             f"{path} cannot be read as vector data ({error}); expected a file that GDAL opens, "
             "such as GeoPackage or GeoJSON, or GeoParquet."
         ) from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise InputError(
+            f"{path} has no geometries, only the columns {', '.join(map(str, table.columns))}; "
+            "expected a polygon or point in each row. A table of coordinates becomes one with "
+            "geopandas.points_from_xy()."
+        )
+    return table, path.stem
 
 
 def prepare_samples(
@@ -216,14 +226,21 @@ def _extracted(samples: gpd.GeoDataFrame, column: str | None, least: int) -> Any
 def _dates(samples: gpd.GeoDataFrame, column: str) -> Any:
     import pandas as pd  # noqa: PLC0415
 
+    values = samples[column]
+    if pd.api.types.is_numeric_dtype(values):
+        # Pandas takes a number for nanoseconds since 1970; here it is a day as in 20210601.
+        values = values.map(lambda v: f"{v:.0f}" if float(v).is_integer() else str(v), "ignore")
     # Row by row: files mix forms of writing a date.
-    dates = pd.to_datetime(samples[column], errors="coerce", utc=True, format="mixed")
+    dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
+    # Which of 01/06/2021 is the month nobody can tell; with the year first there is no doubt.
+    plain = values.map(lambda v: not isinstance(v, str) or bool(_YEAR_FIRST.match(v.strip())))
+    dates = dates.where(plain.astype(bool))
     dates = dates.dt.tz_localize(None)
     wrong = dates.isna() & samples[column].notna()
     if wrong.any():
         raise InputError(
             f"column {column} holds {_some(samples[column][wrong].unique())}; expected dates such "
-            "as 2021-06-01."
+            "as 2021-06-01, the year first."
         )
     return dates
 
