@@ -112,6 +112,8 @@ def test_from_a_file_of_fields_to_a_verified_folder(shell: Shell) -> None:
     assert (shell.folder / "patches" / "job_tracker.csv").read_text() == before
     planned = shell.json("plan", *SMALL)
     assert planned["there"] == 4 and planned["seconds"] > 0
+    longer = shell.json("plan", *SMALL, "--set", "recipe.period.after=15")  # 20 days, not 10
+    assert longer["seconds"] == pytest.approx(2 * planned["seconds"])
     status = shell.json("status")
     assert status["jobs"] == {"finished": 1} and status["running"] is None
     assert "4 of 4" in shell.run("logs", "0")

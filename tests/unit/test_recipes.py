@@ -214,7 +214,9 @@ def test_paths_are_checked_before_the_run() -> None:
     assert template.fill({"ref_id": "a/b", "name": "../x"}) == "a_b/x.nc"
     with pytest.raises(InputError, match="field 'name', which the samples do not have"):
         template.fill({"ref_id": "a"})
-    with pytest.raises(InputError, match=r"gives A/1\.nc to the samples 's1' and 's2'"):
+    with pytest.raises(InputError, match=r"gives a/1\.nc to the samples 's1' and 's2'"):
+        template.check([("s1", "a/1.nc"), ("s2", "a/1.nc")])
+    with pytest.raises(InputError, match=r"gives a/1\.nc to the sample 's1' and A/1\.nc to 's2'"):
         template.check([("s1", "a/1.nc"), ("s2", "A/1.nc")])
     for wrong in ("/abs/{x}.nc", "../{x}.nc", "a\\{x}.nc", "fixed.nc", "{x"):
         with pytest.raises(InputError, match="path template"):

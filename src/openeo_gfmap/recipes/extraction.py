@@ -15,6 +15,7 @@ from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
+from openeo_gfmap.manager.ledger import SampleState
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.progress import amount, duration
 from openeo_gfmap.recipes.parts import Parts, Recipe, Upload
@@ -49,7 +50,7 @@ class Plan:
         Pixels of all patches, and estimates of the numbers in them and of what they take on disk.
     seconds, costs
         Estimates of how long it takes and what it costs, from what samples took in a run that was
-        given as history; None when nothing is known.
+        given as history, a longer period in proportion; None when nothing is known.
     """
 
     recipe: str
@@ -166,12 +167,14 @@ class Extraction:
         """
         pace = Pace() if history is None else Pace.of(history)
         jobs = self.parts.jobs
-        values = sum(
-            self.recipe.values_per_patch(_days(start, end)) * count
+        days = [
+            (_days(start, end), count)
             for start, end, count in zip(
                 jobs["start_date"], jobs["end_date"], jobs["samples"].tolist(), strict=True
             )
-        )
+        ]
+        values = sum(self.recipe.values_per_patch(each) * count for each, count in days)
+        in_all = sum(each * count for each, count in days)
         extracted = int(jobs["samples"].sum())
         return Plan(
             recipe=self.recipe.name,
@@ -184,8 +187,8 @@ class Extraction:
             pixels=extracted * self.recipe.pixels_per_patch,
             values=values,
             bytes=round(values * _BYTES_A_VALUE),
-            seconds=None if pace.seconds is None else pace.seconds * extracted,
-            costs=None if pace.costs is None else pace.costs * extracted,
+            seconds=None if pace.seconds is None else pace.seconds * in_all,
+            costs=None if pace.costs is None else pace.costs * in_all,
         )
 
     def manager(
@@ -293,7 +296,10 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Pace:
-    """What a sample took in a run: seconds of the run, and costs. None for what is not known."""
+    """What a day of a sample's period took in a run: seconds of the run, and costs.
+
+    None stands for what is not known.
+    """
 
     seconds: float | None = None
     costs: float | None = None
@@ -301,8 +307,16 @@ class Pace:
     @classmethod
     def of(cls, run: RunFolder) -> Pace:
         """Return the pace of a run, from all times that it was run."""
-        received = run.sums().received
-        if not received:
+        days = [
+            _days(record.values["start_date"], record.values["end_date"])
+            if {"start_date", "end_date"} <= record.values.keys()
+            else 0
+            for record in run.records()
+        ]
+        done = sum(
+            days[sample.row] for sample in run.samples() if sample.state is SampleState.RECEIVED
+        )
+        if not done:
             return cls()
         spans = [
             datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["began"])
@@ -311,7 +325,7 @@ class Pace:
         ]
         seconds = sum(span.total_seconds() for span in spans)
         spent = run.costs().spent
-        return cls(seconds / received if seconds else None, spent / received if spent else None)
+        return cls(seconds / done if seconds else None, spent / done if spent else None)
 
 
 def _tracker(output_dir: str | Path) -> Path:
