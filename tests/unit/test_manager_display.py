@@ -83,7 +83,13 @@ def test_the_terminal_shows_a_table_in_place() -> None:
     with TerminalDisplay(console) as display:
         display.update(HALF_WAY)
     text = output.getvalue()
-    for part in ("4 of 8 done", "2 running", "180 of 240 received", "30.0 a minute", "about 8 min left"):
+    for part in (
+        "4 of 8 done",
+        "2 running",
+        "180 of 240 received",
+        "30.0 a minute",
+        "about 8 min left",
+    ):
         assert part in text
 
 
