@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -78,3 +79,18 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job_tracker.csv.sqlite").write_text("no database at all, whatever its name" * 40)
     with pytest.raises(InputError, match="is not a job store"):
         RunFolder(tmp_path)
+
+
+def test_a_job_whose_action_raised_counts_among_the_errors(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from openeo_gfmap.cli import app
+
+    with Tracker(tmp_path / "job_tracker.csv", table("a", "b")) as tracker:
+        raised = Job(0, JobStatus.POSTPROCESSING_ERROR, "local", id="j-1", kind="callback")
+        tracker.store.save(raised)
+    result = CliRunner().invoke(app, ["status", str(tmp_path), "--json"])
+    assert result.exit_code == 1
+    assert [(e["kind"], e["jobs"]) for e in json.loads(result.stdout)["errors"]] == [
+        ("callback", 1)
+    ]

@@ -107,11 +107,11 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
 def conclude(out: Out, folder: Path) -> None:
     """Say what is in a folder after a run, and end with the status that fits."""
     from openeo_gfmap.account import RunFolder  # noqa: PLC0415
-    from openeo_gfmap.manager.register import FAILED  # noqa: PLC0415
+    from openeo_gfmap.manager.register import UNSUCCESSFUL  # noqa: PLC0415
 
     with RunFolder(folder) as done:
         sums = done.sums()
-        failed = sum(job.status in FAILED for job in done.jobs())
+        failed = sum(job.status in UNSUCCESSFUL for job in done.jobs())
     out.say()
     out.say(f"{sums}.", style="green" if sums.complete else "yellow")
     out.say(f"  {folder / 'stac' / 'collection.json'}   the catalogue")

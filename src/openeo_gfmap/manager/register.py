@@ -23,10 +23,13 @@ from openeo_gfmap.manager.rows import merge, wanted_backend
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FAILED", "Register", "open_book"]
+__all__ = ["FAILED", "UNSUCCESSFUL", "Register", "open_book"]
 
 #: States that the retry policy, and a user who restarts failed jobs, may lead out of.
 FAILED = frozenset({JobStatus.ERROR, JobStatus.CANCELED, JobStatus.START_FAILED})
+
+#: States that somebody should look at: these, and that of a job whose post-processing raised.
+UNSUCCESSFUL = FAILED | {JobStatus.POSTPROCESSING_ERROR}
 
 _RECIPE = "recipe"  # column of the user's table
 

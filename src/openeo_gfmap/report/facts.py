@@ -21,7 +21,7 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_store import Item, Record
 from openeo_gfmap.manager.ledger import Sample, SampleState, commonest, extracted_features
 from openeo_gfmap.manager.lifecycle import FINAL, Job, JobStatus
-from openeo_gfmap.manager.register import FAILED
+from openeo_gfmap.manager.register import UNSUCCESSFUL
 from openeo_gfmap.recipes.labels import LABEL_COLUMNS, LABEL_NAME_COLUMNS
 from openeo_gfmap.report.patches import open_patch
 
@@ -161,7 +161,7 @@ def _jobs(jobs: Sequence[Job], samples: Iterable[Sample]) -> dict[str, Any]:
 
 
 def _failed(job: Job) -> bool:
-    return job.status in FAILED or job.status is JobStatus.POSTPROCESSING_ERROR
+    return job.status in UNSUCCESSFUL
 
 
 def _kind(job: Job) -> str | None:
