@@ -73,6 +73,8 @@ CHAINS: dict[str, Any] = {
     "fine": lambda g, c: g.resample_spatial(data=c, resolution=5, align="lower-left"),
     "raster of features": lambda g, c: g.vector_to_raster(
         data=g.load_geojson(data=FIELDS, properties=["n"]), target=c),
+    "values of features": lambda g, c: g.vector_to_raster(
+        data=g.aggregate_spatial(data=c, geometries=FIELDS, reducer=on_data("mean")), target=c),
 }  # fmt: skip
 
 

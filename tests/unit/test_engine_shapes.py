@@ -304,6 +304,47 @@ def test_features_become_pixels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["share"], wanted)
 
 
+def test_values_of_features_become_pixels(tmp_path: Path) -> None:
+    """As composites by rank do it: a score of each date, from the share of its clear pixels."""
+    g = Graph()
+    data = load(g, ["B02", "B03"], PLACE)
+    means = g.aggregate_spatial(data=data, geometries=FIELDS, reducer=on_data("mean"))
+    scores = g.rename_labels(
+        data=g.apply(data=means, process=on_x("multiply", y=2)),
+        dimension="bands", target=["twice02", "twice03"],
+    )  # fmt: skip
+    raster = g.vector_to_raster(data=scores, target=data)
+    run(g.result(g.merge_cubes(cube1=data, cube2=raster)), tmp_path)
+    got = dataset(tmp_path / "openEO.nc")
+    assert set(got.data_vars) == {"B02", "B03", "twice02", "twice03", "crs"}
+    for name, band in (("twice02", "B02"), ("twice03", "B03")):
+        wanted = np.full((len(DAYS), HEIGHT, WIDTH), np.nan)
+        for place in ((slice(2, 6), slice(2, 6)), (slice(0, 15), slice(10, 22))):
+            inside = truth(band)[(slice(None), *place)]
+            wanted[(slice(None), *place)] = 2 * inside.mean(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(got[name], wanted)
+    np.testing.assert_array_equal(got.B02, truth())
+
+
+def test_values_of_features_become_pixels_of_each_feature(tmp_path: Path) -> None:
+    """In windows by feature, too, where each asks for the values of those it touches."""
+    g = Graph()
+    data = load(g, ["B02"], PLACE)
+    high = g.aggregate_spatial(data=data, geometries=FIELDS, reducer=on_data("max"))
+    raster = g.filter_spatial(data=g.vector_to_raster(data=high, target=data), geometries=FIELDS)
+    options = {"sample_by_feature": True}
+    run(g.result(g.save_result(data=raster, format="NetCDF", options=options)), tmp_path)
+    for name, place in (
+        ("openEO_0", (slice(2, 6), slice(2, 6))),
+        ("openEO_1", (slice(0, 15), slice(10, 22))),
+    ):
+        wanted = truth()[(slice(None), *place)].max(axis=(1, 2))
+        found = dataset(tmp_path / f"{name}.nc").B02
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found.max(("y", "x")), wanted)
+        np.testing.assert_allclose(found.min(("y", "x")), wanted)
+
+
 def test_inspect_writes_to_the_log(tmp_path: Path) -> None:
     g = Graph()
     lines: list[tuple[str, str]] = []

@@ -65,11 +65,14 @@ class Demand:
         Band labels in the cube's own order; None for all.
     interval
         Dates outside are not looked at.
+    feature
+        Of a table: the one feature whose values are wanted; None for that of the window.
     """
 
     box: GeoBox | None
     bands: tuple[str, ...] | None = None
     interval: Interval = (None, None)
+    feature: int | None = None
 
     def patch(self, **changes: Any) -> Demand:
         """Return a copy with changes."""

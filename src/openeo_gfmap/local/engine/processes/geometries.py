@@ -11,12 +11,13 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from ...errors import OpenEOError
+from ..axes import dims_in_order
 from ..complexity import require_small
 from ..cube import Cube
 from ..demands import Demand, Window
 from ..features import Features, checked
 from ..grid import crs_name
-from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
+from ..plan import Call, CubeMeta, PlanContext, Rule, TableMeta, Unknown
 from ..registry import (
     Boolean,
     CubeData,
@@ -318,20 +319,10 @@ def _is_number_everywhere(features: Features, name: str) -> bool:
 
 
 def _raster_meta(call: Call, context: PlanContext) -> CubeMeta:
-    target = call.raster("target")
-    value = call.args["data"]
-    if isinstance(value, CubeMeta):
-        raise call.invalid(
-            "data", "must be features with properties; values of aggregate_spatial cannot go back"
-        )
-    bands = None
-    if not isinstance(value, Unknown):
-        bands = _numbers(Features.parse(value))
-        if not bands:
-            raise call.invalid("data", "has no property that is a number in every feature")
-    return CubeMeta(
+    target, value = call.raster("target"), call.args["data"]
+    raster = CubeMeta(
         dims=("bands", "y", "x"),
-        bands=bands,
+        bands=None,
         grid=target.grid,
         extent=target.extent,
         features=target.features,
@@ -339,15 +330,53 @@ def _raster_meta(call: Call, context: PlanContext) -> CubeMeta:
         interval=target.interval,
         itemsize=8,
     )
+    if isinstance(value, TableMeta):
+        return raster.patch(
+            dims=dims_in_order((*value.dims, "y", "x")),
+            bands=value.bands,
+            time=value.time,
+            interval=value.interval,
+            periods=value.periods,
+            kinds=value.kinds,
+            labels=value.labels,
+        )
+    if isinstance(value, CubeMeta):
+        raise call.invalid("data", "is a raster data cube; give values per geometry, or features")
+    if isinstance(value, Unknown):
+        return raster
+    bands = _numbers(Features.parse(value))
+    if not bands:
+        raise call.invalid("data", "has no property that is a number in every feature")
+    return raster.patch(bands=bands)
 
 
 def _raster_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
-    return {}  # the target gives its pixel grid, which is known without reading it
+    # The target gives its pixel grid, which is known without reading it.
+    table = call.args["data"]
+    if not isinstance(table, TableMeta) or table.features is None or demand.box is None:
+        return {}
+    row = demand.patch(box=None)
+    return {_row(i): row.patch(feature=i) for i in _touching(table.features, demand.box)}
+
+
+def _row(feature: int) -> str:
+    return f"data:{feature}"
+
+
+def _touching(features: Features, box: GeoBox) -> list[int]:
+    """Return the positions of the features that may have pixels of a box, in their order.
+
+    At least one, the nearest: its values tell the labels.
+    """
+    shapes = np.asarray(features.to(crs_name(box.crs)).geometries, dtype=object)
+    distances = shapely.distance(shapes, shapely.box(*box.boundingbox.bbox))
+    found = np.flatnonzero(distances == 0)
+    return [int(i) for i in found] or [int(np.argmin(distances))]
 
 
 @process(plan=Rule(meta=_raster_meta, inputs=_raster_inputs))
 def vector_to_raster(data: Geometries, target: CubeData, *, env: Any) -> CubeData:
-    """Make pixels of features: a band for each of their properties that is a number.
+    """Make pixels of features: of their values, or of those of their properties that are numbers.
 
     A pixel has the values of the last feature that its centre lies in; a point gives its value to
     the pixel that holds it. Pixels of no feature are missing.
@@ -355,16 +384,20 @@ def vector_to_raster(data: Geometries, target: CubeData, *, env: Any) -> CubeDat
     Parameters
     ----------
     data
-        GeoJSON or a vector data cube with properties.
+        Values per geometry, as aggregate_spatial gives them; their dimensions stay. Or features
+        with properties, each of which becomes a band.
     target
         A raster data cube that has the wanted pixels.
 
     Returns
     -------
     CubeData
-        A cube with the dimensions bands, y and x on the pixels of the target; float64.
+        A cube on the pixels of the target; float64.
     """
     box: GeoBox = env.demand.box
+    table = env.call.args["data"]
+    if isinstance(table, TableMeta) and table.features is not None:
+        return _of_values(table.features, env.aside, box)
     features = Features.parse(data)
     bands = [b for b in _numbers(features) if env.demand.bands is None or b in env.demand.bands]
     values = np.full((len(bands), *box.shape), np.nan)
@@ -375,3 +408,14 @@ def vector_to_raster(data: Geometries, target: CubeData, *, env: Any) -> CubeDat
             column = np.asarray([np.nan if v is None else v for v in numbers], dtype=np.float64)
             values[:, inside] = column[:, np.newaxis]
     return Cube(values, ("bands", "y", "x"), {"bands": np.asarray(bands, dtype=str)}, box)
+
+
+def _of_values(features: Features, rows: Mapping[str, Cube], box: GeoBox) -> Cube:
+    """Return pixels that have the values of the features they lie in."""
+    known = {i: rows[_row(i)] for i in _touching(features, box)}
+    first = next(iter(known.values()))
+    values = np.full((*first.data.shape, *box.shape), np.nan)
+    for i, row in known.items():
+        inside = features.one(i).inside(box)
+        values[..., inside] = row.as_float().data[..., np.newaxis]
+    return first.with_data(values, dims=(*first.dims, "y", "x"), geobox=box, nodata=None)

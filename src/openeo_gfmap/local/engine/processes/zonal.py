@@ -67,7 +67,17 @@ def _spatial_extent(call: Call) -> Extent:
 
 
 def _spatial_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
-    return {"data": demand.patch(box=window.area(call.cube().grid))}
+    grid, shape = call.cube().grid, _shape(call, demand, window)
+    area = window.area(grid) if shape is None else grid.cover(shape.to(grid.crs).extent)
+    return {"data": demand.patch(box=area, feature=None)}
+
+
+def _shape(call: Call, demand: Demand, window: Window) -> Features | None:
+    """Return the feature whose values are wanted."""
+    features = call.meta.features if isinstance(call.meta, TableMeta) else None
+    if demand.feature is None or features is None:
+        return window.shape
+    return features.one(demand.feature)
 
 
 @process(plan=Rule(meta=_spatial_meta, inputs=_spatial_inputs, extent=_spatial_extent))
@@ -105,7 +115,10 @@ def aggregate_spatial(
     TableData
         A vector data cube: values per geometry, date and band.
     """
-    inside = env.window.shape.inside(placed(data))
+    shape = _shape(env.call, env.demand, env.window)
+    if shape is None:
+        raise OpenEOError("Internal", "A table was asked for without a feature.", status=500)
+    inside = shape.inside(placed(data))
     wide = confined(data, env.call.cube().limits).as_float()
     values = _reduced(wide, inside, reducer, context)
     if target_dimension is None:
@@ -153,7 +166,7 @@ def _reduce_spatial_meta(call: Call, context: PlanContext) -> TableMeta:
 
 
 def _reduce_spatial_inputs(call: Call, demand: Demand, window: Window) -> Mapping[str, Demand]:
-    return {"data": demand.patch(box=_whole(call))}
+    return {"data": demand.patch(box=_whole(call), feature=None)}
 
 
 @process(plan=Rule(meta=_reduce_spatial_meta, inputs=_reduce_spatial_inputs))
