@@ -105,6 +105,9 @@ class Verification:
         if self.is_run and (self.lost or self.changed):
             lines.append("What is lost or changed is fetched again by `gfmap retry --refetch`, or")
             lines.append("ManagerOptions(refetch_lost=True), while the back-end keeps the results.")
+            # Those read no file: a run would begin with hours of reading.
+            if _OTHER_SUM in self.changed.values():
+                lines.append("They go by size: delete the files with another checksum before.")
         return "\n".join(lines)
 
 
@@ -249,6 +252,7 @@ def _expected(
 
 
 _LOST: Final = "lost"
+_OTHER_SUM: Final = "has another checksum"
 
 
 def _states(expected: Sequence[_Expected], *, checksums: bool) -> Iterator[str]:
@@ -273,7 +277,7 @@ def _state(each: _Expected, *, checksums: bool) -> str:
     if not checksums:
         return ""
     if each.checksum is not None and each.checksum.startswith(_SHA256):
-        return "" if multihash_of(each.path) == each.checksum else "has another checksum"
+        return "" if multihash_of(each.path) == each.checksum else _OTHER_SUM
     try:
         with each.path.open("rb", buffering=0) as file:
             formats.check_content(file, each.path.name, each.path.suffix)
