@@ -154,6 +154,23 @@ def test_wrong_input_ends_with_2_and_one_line(shell: Shell) -> None:
     assert document["status"] == 2 and "holds no tracker" in document["error"]
 
 
+def test_a_run_that_is_refused_leaves_the_settings_of_the_folder(shell: Shell) -> None:
+    shell.run("run", "--samples", "fields.gpkg", *SMALL)
+    settings = shell.folder / "patches" / "gfmap.toml"
+    before = settings.read_text()
+    fields = gpd.read_file(shell.folder / "fields.gpkg")
+    fields[fields.extract > 0].head(1).to_file(shell.folder / "other.gpkg")
+    assert "is not the row of that label" in _error(shell, "run", "--samples", "other.gpkg", *SMALL)
+    assert settings.read_text() == before
+    (shell.folder / "file").touch()
+    assert "the output folder" in _error(
+        shell, "run", "--samples", "fields.gpkg", *SMALL, "-o", "file"
+    )
+    (shell.folder / "new" / "job_tracker.csv").mkdir(parents=True)
+    _error(shell, "run", "--samples", "fields.gpkg", *SMALL, "-o", "new")
+    assert not (shell.folder / "new" / "gfmap.toml").exists()
+
+
 def on_a_terminal(shell: Shell, *words: str, **environment: str) -> str:
     """Return what a command shows on a terminal of 80 columns."""
     script = shlex.join([GFMAP, *words])

@@ -87,6 +87,8 @@ def retry(
 def extract(out: Out, config: Config, **arguments: Any) -> None:
     """Run an extraction; its folder then has what later commands go by."""
     from openeo_gfmap.cli.config import FILE_NAME  # noqa: PLC0415
+    from openeo_gfmap.errors import InputError, TrackerLocked  # noqa: PLC0415
+    from openeo_gfmap.manager.disk import make_folder  # noqa: PLC0415
 
     with out.working("Reading the samples"):
         extraction = config.extraction()
@@ -96,12 +98,26 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
         f"{config.backend.name}, into {folder}"
     )
     config.check(extraction)
-    folder.mkdir(parents=True, exist_ok=True)
     # What later commands go by: they need no more than the folder.
-    part = folder / f"{FILE_NAME}.part"
-    part.write_text(config.to_toml(), encoding="utf-8")
-    part.replace(folder / FILE_NAME)
-    config.run(extraction, show_progress=not out.quiet, **arguments)
+    settings = folder / FILE_NAME
+    make_folder(folder)
+    earlier = settings.read_bytes() if settings.is_file() else None
+    _replace(settings, config.to_toml().encode())
+    try:
+        config.run(extraction, show_progress=not out.quiet, **arguments)
+    except (InputError, TrackerLocked):
+        # Nothing was done: what held for the folder still does.
+        if earlier is None:
+            settings.unlink(missing_ok=True)
+        else:
+            _replace(settings, earlier)
+        raise
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def conclude(out: Out, folder: Path) -> None:
