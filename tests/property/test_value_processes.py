@@ -182,6 +182,9 @@ def test_arrays_of_bands() -> None:
         call("array_find", data=bands, value=9), [np.nan, 2, np.nan, np.nan]
     )
     np.testing.assert_array_equal(call("array_contains", data=bands, value=9), [0, 1, 0, 0])
+    for classes in (np.array([0, 3, 255], "u1"), np.array([0, 3, np.nan], "f4")):
+        found = call("array_contains", data=[3, 300, -1, 2.5, np.nan], value=classes)
+        assert found.dtype == bool and found.tolist() == [False, True, False]
     np.testing.assert_array_equal(call("max", data=[red, 9.5]), [9.5, 9.5, 10, 11])
     low, high = call("extrema", data=bands).values
     np.testing.assert_array_equal(high - low, [8, 8, 8, 8])

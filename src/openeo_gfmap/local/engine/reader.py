@@ -416,7 +416,7 @@ def _as_values(stored: Pixels, nodata: float | None, offset: float, target: _Tar
     if offset:
         stored = _shifted(stored, offset)
     values = stored.astype(target.dtype, copy=False)
-    if missing is not None:
+    if missing is not None and missing.any():
         np.copyto(values, np.asarray(target.missing, target.dtype), where=missing)
     return values
 

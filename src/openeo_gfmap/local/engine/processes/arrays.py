@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -223,9 +224,26 @@ def array_contains(data: ArrayOf, value: Scalar) -> Boolean:
     value
         The value; null is never found.
     """
+    elements = items(data)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and _are_numbers(elements):
+        return _is_any_of(value, elements)
     out: Any = False
-    for element in items(data):
+    for element in elements:
         out = out | truth(_same(element, value))
+    return out
+
+
+def _are_numbers(elements: Sequence[Any]) -> bool:
+    return all(isinstance(e, int | float) and not isinstance(e, bool) for e in elements)
+
+
+def _is_any_of(values: np.ndarray[Any, Any], elements: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """Return where values equal one of some numbers: masks of classes are made like this."""
+    out = np.zeros(values.shape, dtype=bool)
+    equal = np.empty_like(out)
+    for element in elements:
+        np.equal(values, element, out=equal)
+        np.logical_or(out, equal, out=out)
     return out
 
 
