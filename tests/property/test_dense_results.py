@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from openeo_gfmap.local.engine import execute
 from openeo_gfmap.local.engine.cube import Cube
 from openeo_gfmap.local.engine.graph import parse
+from openeo_gfmap.local.engine.meta import CubeMeta
 from openeo_gfmap.local.engine.outputs_dense import DenseFile
-from openeo_gfmap.local.engine.plan import CubeMeta, Env
+from openeo_gfmap.local.engine.plan import Env
 from openeo_gfmap.local.engine.planner import make_plan
 from support.fake_source import FakeCatalog, FakeCollection, FakeReader
 from support.graphs import Graph, load, on_data, utm_box

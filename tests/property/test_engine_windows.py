@@ -15,7 +15,8 @@ from openeo_gfmap.local.engine.evaluate import Evaluation
 from openeo_gfmap.local.engine.graph import parse
 from openeo_gfmap.local.engine.kernels import scl_dilation_mask
 from openeo_gfmap.local.engine.loading import find_scenes
-from openeo_gfmap.local.engine.plan import CubeMeta, Env
+from openeo_gfmap.local.engine.meta import CubeMeta
+from openeo_gfmap.local.engine.plan import Env
 from openeo_gfmap.local.engine.planner import make_plan
 from support.fake_source import FIRST_DAY, FakeCatalog, FakeCollection, FakeReader, pixel_values
 from support.graphs import Graph, callback, load, on_data, on_x, utm_box

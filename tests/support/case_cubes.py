@@ -17,8 +17,9 @@ from openeo_gfmap.local.engine.evaluate import Evaluation
 from openeo_gfmap.local.engine.graph import parse
 from openeo_gfmap.local.engine.grid import Grid, crs_name, extent_of
 from openeo_gfmap.local.engine.instants import parse_instant
+from openeo_gfmap.local.engine.meta import CubeMeta
 from openeo_gfmap.local.engine.outputs import make_output
-from openeo_gfmap.local.engine.plan import Call, CubeMeta, Env, PlanContext, Rule, Scope
+from openeo_gfmap.local.engine.plan import Call, Env, PlanContext, Rule, Scope
 from openeo_gfmap.local.engine.planner import make_plan
 from support.fake_source import FakeCatalog
 

@@ -18,7 +18,8 @@ from openeo_gfmap.local.engine.demands import Window
 from openeo_gfmap.local.engine.evaluate import Evaluation
 from openeo_gfmap.local.engine.graph import parse
 from openeo_gfmap.local.engine.grid import Grid, extent_of
-from openeo_gfmap.local.engine.plan import CubeMeta, Env
+from openeo_gfmap.local.engine.meta import CubeMeta
+from openeo_gfmap.local.engine.plan import Env
 from openeo_gfmap.local.engine.planner import make_plan
 from support.case_cubes import SOURCE, CaseCube, source_of
 from support.fake_source import FakeCatalog

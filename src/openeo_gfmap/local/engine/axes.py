@@ -12,7 +12,8 @@ from ..errors import OpenEOError
 from .cube import Cube
 from .demands import Demand, Window
 from .instants import parse_instant
-from .plan import Call, CubeMeta
+from .meta import CubeMeta
+from .plan import Call
 
 __all__ = [
     "SPATIAL",

@@ -8,7 +8,8 @@ from pyproj import CRS
 
 from ..errors import OpenEOError
 from .grid import Grid
-from .plan import CubeMeta, Plan
+from .meta import CubeMeta
+from .plan import Plan
 
 __all__ = ["require_memory"]
 

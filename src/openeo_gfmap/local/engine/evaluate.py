@@ -18,7 +18,8 @@ from .cube import Cube, crop, holds, select
 from .demands import Demand, Window
 from .graph import ProcessGraph
 from .loading import Loaded, PixelReader, Request, load_window, requests_of
-from .plan import Call, CubeMeta, Env, Plan, Scope, rule_of
+from .meta import CubeMeta
+from .plan import Call, Env, Plan, Scope, rule_of
 
 __all__ = ["NO_DATA", "Evaluation"]
 

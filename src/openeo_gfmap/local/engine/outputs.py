@@ -16,10 +16,11 @@ from .evaluate import NO_DATA
 from .features import Features
 from .grid import Grid
 from .limits import inside
+from .meta import CubeMeta, TableMeta, Unknown
 from .order import z_order
 from .outputs_dense import DenseFile
 from .outputs_values import FeatureTable, TableFile, ValueFile
-from .plan import CubeMeta, Plan, TableMeta, Unknown
+from .plan import Plan
 from .result import ResultAsset
 from .writers import RASTER_WRITERS
 

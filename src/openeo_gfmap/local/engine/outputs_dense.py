@@ -16,8 +16,9 @@ from .cube import Cube, align
 from .demands import Window
 from .grid import Grid
 from .limits import confined
+from .meta import CubeMeta
 from .order import z_order
-from .plan import CubeMeta, Plan
+from .plan import Plan
 from .result import ResultAsset
 from .writers import RASTER_WRITERS
 from .writers_common import forget

@@ -12,20 +12,8 @@ from .cube import Cube
 from .features import Features
 from .graph import Node, NodeRef, ProcessGraph, references
 from .grid import Extent, Grid
-from .plan import (
-    SOMEWHERE,
-    Call,
-    CubeMeta,
-    Env,
-    LoadSpec,
-    Meta,
-    Plan,
-    PlanContext,
-    Rule,
-    Scope,
-    Unknown,
-    rule_of,
-)
+from .meta import SOMEWHERE, CubeMeta, Meta, Unknown
+from .plan import Call, Env, LoadSpec, Plan, PlanContext, Rule, Scope, rule_of
 from .registry import get_process
 
 __all__ = ["make_plan"]
@@ -40,7 +28,7 @@ def make_plan(graph: ProcessGraph, env: Env) -> Plan:
         A checked graph.
     env
         With ``fetch=None`` nothing outside the catalog is touched, and values that need it
-        are :class:`plan.Unknown`.
+        are :class:`meta.Unknown`.
 
     Returns
     -------

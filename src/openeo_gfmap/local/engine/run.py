@@ -18,8 +18,9 @@ from .executors import Job, executor_for
 from .executors.places import FolderPlace, Place, StorePlace
 from .graph import parse
 from .loading import find_scenes, wider
+from .meta import Unknown
 from .outputs import make_output
-from .plan import Env, Plan, Unknown
+from .plan import Env, Plan
 from .planner import make_plan
 from .result import JobResult
 from .udf_source import with_udfs

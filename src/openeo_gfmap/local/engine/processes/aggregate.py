@@ -16,8 +16,9 @@ from ..callbacks import BoundCallback
 from ..cube import Array, Cube
 from ..demands import Demand, Window
 from ..instants import parse_instant
+from ..meta import CubeMeta
 from ..periods import PERIODS, split_periods
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Schema, Text, process
 from .dimensions import along_axis, in_type_of, reduced
 

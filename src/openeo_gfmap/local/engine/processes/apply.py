@@ -12,7 +12,8 @@ from ..cube import Cube
 from ..demands import Demand, Window
 from ..graph import NodeRef, ParameterRef, references
 from ..kernels import linear_scale_cast
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, process
 from .udf import has_udf, whole
 

@@ -10,7 +10,8 @@ import numpy as np
 from ...errors import OpenEOError
 from ..axes import without
 from ..demands import Demand, Window, in_order
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     BandName,
     CubeData,

@@ -11,8 +11,9 @@ import numpy as np
 from ..axes import dates_of, temporal
 from ..cube import Array, Cube
 from ..demands import Demand, Window
+from ..meta import CubeMeta
 from ..periods import period_names
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..plan import Call, PlanContext, Rule
 from ..registry import CubeData, Schema, Text, process
 from .dimensions import along_axis
 from .merge import same_grid

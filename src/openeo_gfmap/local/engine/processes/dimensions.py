@@ -14,7 +14,8 @@ from ..callbacks import BoundCallback, evaluate_callback, only_call
 from ..cube import Array, Cube
 from ..demands import Demand, Window, in_order
 from ..graph import ParameterRef, ProcessGraph
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Text, process
 from ..values import along
 from .udf import after_udf, has_udf

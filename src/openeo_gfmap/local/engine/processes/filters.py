@@ -15,7 +15,8 @@ from ..demands import Demand, Window, in_order, meet
 from ..features import Features
 from ..graph import ProcessGraph
 from ..grid import Extent
-from ..plan import SOMEWHERE, UNKNOWN_FEATURES, Call, CubeMeta, PlanContext, Rule, Unknown
+from ..meta import SOMEWHERE, UNKNOWN_FEATURES, CubeMeta, Unknown
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     AnyValue,
     BoundingBox,

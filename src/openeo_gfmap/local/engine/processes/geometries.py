@@ -17,7 +17,8 @@ from ..cube import Cube
 from ..demands import Demand, Window
 from ..features import Features, checked
 from ..grid import crs_name
-from ..plan import Call, CubeMeta, PlanContext, Rule, TableMeta, Unknown
+from ..meta import CubeMeta, TableMeta, Unknown
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     Boolean,
     CubeData,

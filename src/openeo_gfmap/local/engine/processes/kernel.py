@@ -12,7 +12,8 @@ from ...errors import OpenEOError
 from ..cube import placed
 from ..demands import Demand, Window
 from ..grid import Grid
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import CubeData, Schema, process
 
 Kernel = Annotated[Any, Schema({"type": "array", "subtype": "kernel", "items": {"type": "array"}})]

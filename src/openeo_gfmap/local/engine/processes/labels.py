@@ -22,7 +22,8 @@ from ..axes import (
 from ..complexity import require_small
 from ..cube import Cube, kind_of
 from ..demands import Demand, Window, in_order
-from ..plan import Call, CubeMeta, PlanContext, Rule, Scope, Unknown
+from ..meta import CubeMeta, Unknown
+from ..plan import Call, PlanContext, Rule, Scope
 from ..registry import (
     ArrayOf,
     CubeData,

@@ -20,7 +20,8 @@ from ..graph import ProcessGraph
 from ..grid import Extent, Grid, crs_name, is_utm, utm_of
 from ..limits import Limit
 from ..loading import find_scenes
-from ..plan import SOMEWHERE, Call, CubeMeta, LoadSpec, PlanContext, Rule, Unknown
+from ..meta import SOMEWHERE, CubeMeta, Unknown
+from ..plan import Call, LoadSpec, PlanContext, Rule
 from ..registry import (
     CollectionId,
     CubeData,

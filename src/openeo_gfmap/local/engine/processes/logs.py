@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from ..cube import Array
 from ..features import Features
-from ..plan import Call, CubeMeta, PlanContext, Rule, Scope, Unknown
+from ..meta import CubeMeta, Unknown
+from ..plan import Call, PlanContext, Rule, Scope
 from ..registry import AnyValue, Schema, Text, process
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "info", "debug": "debug"}

@@ -13,7 +13,8 @@ from ..demands import Demand, Window, in_order
 from ..features import Features
 from ..kernels import SCL_MASK1, SCL_MASK2, scl_dilation_mask
 from ..limits import beyond, confined
-from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
+from ..meta import CubeMeta, Unknown
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     Boolean,
     CubeData,

@@ -13,7 +13,8 @@ from ..axes import dims_in_order, label_array
 from ..cube import Cube, align
 from ..demands import Demand, Window, in_order
 from ..limits import beyond, confined, held
-from ..plan import SOMEWHERE, Call, CubeMeta, PlanContext, Rule, TableMeta
+from ..meta import SOMEWHERE, CubeMeta, TableMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, process
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from ...errors import OpenEOError
 from ..cube import Array, Cube
 from ..demands import Demand, Window
-from ..plan import Call, CubeMeta, PlanContext, Rule, Scope
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule, Scope
 from ..registry import CubeData, Text, process
 
 _TYPES = {

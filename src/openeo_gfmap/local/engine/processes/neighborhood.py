@@ -15,8 +15,9 @@ from ..callbacks import BoundCallback, evaluate_callback
 from ..cube import Array, Cube, crop, placed, select
 from ..demands import Demand, Window
 from ..grid import Grid
+from ..meta import CubeMeta
 from ..periods import PERIODS, split_periods
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Schema, process
 from ..values import along
 from .udf import after_udf, takes_cubes

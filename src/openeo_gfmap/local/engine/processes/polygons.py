@@ -17,7 +17,8 @@ from ..demands import Demand, Window
 from ..features import Features
 from ..grid import Grid
 from ..loading import wider
-from ..plan import Call, CubeMeta, PlanContext, Rule, Unknown
+from ..meta import CubeMeta, Unknown
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Geometries, Schema, process
 from .masking import replaced
 from .neighborhood import joined, on_box, on_chunk

@@ -12,7 +12,8 @@ from ...errors import OpenEOError
 from ..cube import Cube, align
 from ..demands import Demand, Window
 from ..grid import Grid, crs_name, extent_of
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     CubeData,
     Projection,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from ...errors import OpenEOError
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     NOTHING,
     Boolean,

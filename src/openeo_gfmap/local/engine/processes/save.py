@@ -6,7 +6,8 @@ from typing import Any
 
 from ...errors import OpenEOError
 from ..cube import Cube
-from ..plan import Call, CubeMeta, Meta, PlanContext, Rule, TableMeta
+from ..meta import CubeMeta, Meta, TableMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import (
     NOTHING,
     Boolean,

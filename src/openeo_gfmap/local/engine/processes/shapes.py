@@ -23,7 +23,8 @@ from ..axes import (
 )
 from ..cube import Cube, kind_of, select
 from ..demands import Demand, Window
-from ..plan import Call, CubeMeta, PlanContext, Rule
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import CubeData, Schema, Text, process
 
 Names = Annotated[Any, Schema({"type": "array", "items": {"type": "string"}})]

@@ -11,7 +11,8 @@ from ..callbacks import BoundCallback
 from ..cube import Cube
 from ..demands import Demand, Window
 from ..graph import ProcessGraph
-from ..plan import Call, CubeMeta, PlanContext, Rule, Scope
+from ..meta import CubeMeta
+from ..plan import Call, PlanContext, Rule, Scope
 from ..registry import (
     NOTHING,
     AnyValue,

@@ -18,7 +18,8 @@ from ..demands import Demand, Window
 from ..features import Features
 from ..grid import Extent
 from ..limits import confined
-from ..plan import SOMEWHERE, UNKNOWN_FEATURES, Call, CubeMeta, PlanContext, Rule, TableMeta
+from ..meta import SOMEWHERE, UNKNOWN_FEATURES, CubeMeta, TableMeta
+from ..plan import Call, PlanContext, Rule
 from ..registry import AnyValue, Callback, CubeData, Geometries, TableData, Text, process
 from .dimensions import reduced
 from .filters import features_of
