@@ -171,6 +171,14 @@ def test_a_run_that_is_refused_leaves_the_settings_of_the_folder(shell: Shell) -
     assert not (shell.folder / "new" / "gfmap.toml").exists()
 
 
+def test_settings_that_somebody_has_written_are_never_replaced(shell: Shell) -> None:
+    shell.run("init", "fields.gpkg")
+    written = (shell.folder / "gfmap.toml").read_text()
+    shell.run("run", *SMALL, "--output", ".")
+    assert (shell.folder / "gfmap.toml").read_text() == written
+    assert shell.json("status", ".")["samples"]["received"] == 4
+
+
 def on_a_terminal(shell: Shell, *words: str, **environment: str) -> str:
     """Return what a command shows on a terminal of 80 columns."""
     script = shlex.join([GFMAP, *words])
@@ -275,6 +283,8 @@ def test_what_a_killed_run_left_behind_is_cancelled(shell: Shell) -> None:
     assert len(shell.json("cancel", "patches")["cancelled"]) == 1
     status = shell.json("status", "patches", status=1)
     assert status["jobs"] == {"canceled": 1} and status["samples"]["missing"] == 4
+    (error,) = status["errors"]
+    assert error["kind"] == "canceled" and "a retry makes it anew" in error["advice"]
     assert shell.json("cancel", "patches") == {"cancelled": [], "left": 0}
 
 

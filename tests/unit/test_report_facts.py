@@ -116,6 +116,16 @@ def test_an_action_that_raised_is_an_error_with_advice(tmp_path: Path) -> None:
     assert error["examples"] == [{"row": 0, "id": "j", "message": "KeyError: 'B04'"}]
 
 
+def test_a_job_that_somebody_cancelled_is_no_unknown_error(tmp_path: Path) -> None:
+    with Tracker(tmp_path / "job_tracker.csv", pd.DataFrame({"a": [1, 2]})) as tracker:
+        tracker.store.save(Job(0, JobStatus.CANCELED, id="j"))
+        tracker.store.save(Job(1, JobStatus.CANCELED, id="k", kind="time-limit"))
+    advice = {error["kind"]: error["advice"] for error in gathered(tmp_path)["errors"]}
+    assert set(advice) == {"canceled", "time-limit"}
+    assert "cancelled it" in advice["canceled"]
+    assert advice["time-limit"] == ADVICE[ErrorKind.TIME_LIMIT]
+
+
 def test_of_very_many_samples_all_that_lack_are_listed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

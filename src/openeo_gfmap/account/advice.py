@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import Final
 
 from openeo_gfmap.manager.kinds import ErrorKind
+from openeo_gfmap.manager.model import Job, JobStatus
 
-__all__ = ["ADVICE", "advice_for"]
+__all__ = ["ADVICE", "advice_for", "kind_of"]
 
 #: By kind of error.
 ADVICE: Final[Mapping[ErrorKind, str]] = MappingProxyType(
@@ -33,15 +34,30 @@ ADVICE: Final[Mapping[ErrorKind, str]] = MappingProxyType(
         ),
         ErrorKind.BACKEND_BUG: "Try again, or elsewhere; report the log to its operators.",
         ErrorKind.VANISHED: "The back-end no longer has the job: try again, which makes it anew.",
-        ErrorKind.RESULTS: "The job is done, but files are missing: a retry fetches only these.",
+        ErrorKind.RESULTS: (
+            "The job is done, but files did not come, or were rejected: a retry fetches only "
+            "these. What was rejected passes when [gates] are others."
+        ),
         ErrorKind.CALLBACK: "A function of yours raised, as the message says; mend it, then retry.",
         ErrorKind.UNKNOWN: "The log of the job may say more.",
     }
 )
 
 
+_CANCELED = "Somebody cancelled it, here or on the back-end: a retry makes it anew."
+
+
+def kind_of(job: Job) -> str:
+    """Return the kind of error of a job that did not succeed: one of `ErrorKind`, or "canceled"."""
+    if job.kind is None and job.status is JobStatus.CANCELED:
+        return JobStatus.CANCELED.value
+    return job.kind or ErrorKind.UNKNOWN.value
+
+
 def advice_for(kind: str | None) -> str:
-    """Return what to do about a kind of error, as the tracker has it."""
+    """Return what to do about a kind of error, as `kind_of` has it."""
+    if kind == JobStatus.CANCELED.value:
+        return _CANCELED
     if kind is None or kind not in set(ErrorKind):
         return ADVICE[ErrorKind.UNKNOWN]
     return ADVICE[ErrorKind(kind)]

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from openeo_gfmap.quality import QualityGates
     from openeo_gfmap.recipes import Extraction, Recipe
 
-__all__ = ["FILE_NAME", "SECTIONS", "Config", "find_config", "load_config"]
+__all__ = ["FILE_NAME", "SECTIONS", "WRITTEN", "Config", "find_config", "load_config"]
 
 FILE_NAME: Final = "gfmap.toml"
+#: How a file begins that nobody has written, so that the next run may replace it.
+WRITTEN: Final = "# Written by gfmap: the settings of the last run in this folder."
 
 #: Sections of the file, and beginnings of the variables.
 SECTIONS: Final = (
@@ -208,7 +210,7 @@ class Config:
             samples=replace(self.samples, path=str(self.samples_path.absolute())),
             output=replace(self.output, folder=str(self.folder.absolute())),
         )
-        lines = []
+        lines = [WRITTEN, ""]
         for name, values in here.sections():
             # What is None is left out: it is the default, or said by leaving its section out.
             kept = {k: v for k, v in values.items() if v is not None or k in _OWN_SECTIONS}

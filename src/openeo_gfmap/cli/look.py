@@ -41,12 +41,12 @@ def status(
 
 
 def _status(run: RunFolder) -> dict[str, Any]:
-    from openeo_gfmap.account.advice import advice_for  # noqa: PLC0415
+    from openeo_gfmap.account.advice import advice_for, kind_of  # noqa: PLC0415
     from openeo_gfmap.manager.ledger import commonest  # noqa: PLC0415
     from openeo_gfmap.manager.register import UNSUCCESSFUL  # noqa: PLC0415
 
     jobs, sums, costs = run.jobs(), run.sums(), run.costs()
-    kinds = Counter(job.kind or "unknown" for job in jobs if job.status in UNSUCCESSFUL)
+    kinds = Counter(kind_of(job) for job in jobs if job.status in UNSUCCESSFUL)
     return {
         "folder": str(run.output_dir),
         "running": run.holder(),

@@ -86,7 +86,7 @@ def retry(
 
 def extract(out: Out, config: Config, **arguments: Any) -> None:
     """Run an extraction; its folder then has what later commands go by."""
-    from openeo_gfmap.cli.config import FILE_NAME  # noqa: PLC0415
+    from openeo_gfmap.cli.config import FILE_NAME, WRITTEN  # noqa: PLC0415
     from openeo_gfmap.errors import InputError, TrackerLocked  # noqa: PLC0415
     from openeo_gfmap.manager.disk import make_folder  # noqa: PLC0415
 
@@ -102,7 +102,9 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
     settings = folder / FILE_NAME
     make_folder(folder)
     earlier = settings.read_bytes() if settings.is_file() else None
-    _replace(settings, config.to_toml().encode())
+    # One that somebody has written stays: the output folder may be where it lies.
+    if earlier is None or earlier.startswith(WRITTEN.encode()):
+        _replace(settings, config.to_toml().encode())
     try:
         config.run(extraction, show_progress=not out.quiet, **arguments)
     except (InputError, TrackerLocked):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from openeo_gfmap.account import RunFolder
-from openeo_gfmap.account.advice import advice_for
+from openeo_gfmap.account.advice import advice_for, kind_of
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_store import Item, Record
 from openeo_gfmap.manager.ledger import Sample, SampleState, commonest, extracted_features
@@ -165,7 +165,7 @@ def _failed(job: Job) -> bool:
 
 
 def _kind(job: Job) -> str | None:
-    return (job.kind or "unknown") if _failed(job) else None
+    return kind_of(job) if _failed(job) else None
 
 
 def _state(job: Job, counts: Mapping[SampleState, int]) -> str:
