@@ -118,7 +118,7 @@ def test_windows_are_shared_out(
     while task := shares.next(0):
         tasks.append(task)
     assert sorted(w.index for task in tasks for w in task) == [w.index for w in windows]
-    most = max(1, min(LARGEST_TASK, len(windows) // (4 * workers)))
+    most = min(LARGEST_TASK, -(-len(windows) // 2))
     for task in tasks:
         assert [w.index for w in task] == [task[0].index + i for i in range(len(task))]
         assert len(task) <= most
@@ -128,15 +128,19 @@ def test_windows_are_shared_out(
 
 def test_each_worker_keeps_to_its_neighbourhood() -> None:
     shares = Shares(windows_of([(0, 0)] * 80), "ab")
-    got = {name: [w.index for _ in range(4) for w in shares.next(name)] for name in "ab"}
+    tasks = {name: [shares.next(name) for _ in range(3)] for name in "ab"}
+    # Large ones first, for the sake of file blocks; then smaller ones, so that nobody waits long.
+    assert [len(task) for task in tasks["a"]] == [20, 10, 10]
+    got = {name: [w.index for task in mine for w in task] for name, mine in tasks.items()}
     assert got == {"a": list(range(40)), "b": list(range(40, 80))}
     shares = Shares(windows_of([(0, 0)] * 80), "ab")
-    for _ in range(4):
+    for _ in range(3):
         shares.next("a")
     # It is done, and b has not begun: it takes the second half of what b has before it.
     assert [w.index for w in shares.next("a")] == list(range(60, 70))
     assert [w.index for w in shares.next("new")] == list(range(50, 60))
     assert [w.index for w in shares.next("b")] == list(range(40, 50))
+    assert len(Shares(windows_of([(0, 0)] * 1000), "a").next("a")) == LARGEST_TASK
 
 
 def test_neighbours_follow_each_other() -> None:

@@ -1,8 +1,9 @@
 """Who evaluates which windows next.
 
 Windows that lie near to each other read the same blocks of files, and each process decodes its
-blocks for itself. So each worker gets a run of neighbours and goes through it in order; who has
-none left takes over the second half of the longest run that another still has before it.
+blocks for itself, anew for each task. So each worker gets a run of neighbours and goes through it
+in order, in tasks that are large at first; who has none left takes over the second half of the
+longest run that another still has before it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ..demands import Window
 __all__ = ["LARGEST_TASK", "Shares"]
 
 # Windows a task: enough to share the blocks of files, and results that are not long in coming.
-LARGEST_TASK = 32
+LARGEST_TASK = 64
 
 
 class Shares:
@@ -31,7 +32,7 @@ class Shares:
     def __init__(self, windows: Sequence[Window], workers: Collection[Hashable]):
         count = max(1, len(workers))
         # Small enough that at the end nobody waits long for the last ones.
-        self._most = max(1, min(LARGEST_TASK, len(windows) // (4 * count)))
+        self._last = max(1, min(LARGEST_TASK, len(windows) // (4 * count)))
         bounds = [len(windows) * i // count for i in range(count + 1)]
         names = list(workers) or [None]
         self._runs: dict[Hashable, Sequence[Window]] = {
@@ -51,7 +52,8 @@ class Shares:
             self._runs[richest], run = run[:half], run[half:]
         # Windows without neighbours, the large tiles of a dense result, go one by one.
         size = 1
-        most = min(self._most, len(run)) if run and run[0].near is not None else 1
+        half = min(LARGEST_TASK, -(-len(run) // 2))
+        most = min(max(self._last, half), len(run)) if run and run[0].near is not None else 1
         while size < most and run[size].near is not None:
             size += 1
         self._runs[worker] = run[size:]
