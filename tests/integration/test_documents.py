@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,7 +72,9 @@ def check_readme(folder: Path, printed: str) -> None:
 
 
 def check_local_backend(folder: Path, printed: str) -> None:
-    assert printed.splitlines() == ["Sentinel-2 L2A, simulated", "['SENTINEL2_L2A']"]
+    title, collections, running = printed.splitlines()
+    assert (title, collections) == ("Sentinel-2 L2A, simulated", "['SENTINEL2_L2A']")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+ gfmap", running)
     assert (folder / "second-home" / "local" / "server.json").exists()
 
 

@@ -94,3 +94,5 @@ def test_a_job_whose_action_raised_counts_among_the_errors(tmp_path: Path) -> No
     assert [(e["kind"], e["jobs"]) for e in json.loads(result.stdout)["errors"]] == [
         ("callback", 1)
     ]
+    said = CliRunner().invoke(app, ["status", str(tmp_path)]).stdout
+    assert "0 of 2 samples received, 2 open." in said

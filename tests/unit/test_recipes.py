@@ -463,3 +463,8 @@ def test_real_samples_make_a_plan(shared_data: Path) -> None:
     plan = extraction.plan()
     assert plan.samples == 500
     assert plan.jobs == extraction.parts.jobs["h3index"].nunique() == 88
+
+
+def test_paths_hold_no_space() -> None:
+    path = PathTemplate("{ref_id}/{sample_id}.nc").fill({"ref_id": "my set", "sample_id": "a b/c"})
+    assert path == "my_set/a_b_c.nc"

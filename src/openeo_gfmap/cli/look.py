@@ -73,7 +73,8 @@ def _say_status(out: Out, run: RunFolder, found: dict[str, Any]) -> None:
     sums = run.sums()
     running = found["running"]
     out.say(f"{found['folder']}: {f'run by {running}' if running else 'nobody runs it now'}")
-    out.say(f"{sums}.", style="green" if sums.complete else "yellow")
+    still = f", {sums.open:,} open" if sums.open else ""
+    out.say(f"{sums}{still}.", style="green" if sums.complete else "yellow")
     states = ", ".join(f"{count} {state}" for state, count in found["jobs"].items())
     out.say(f"Jobs: {states or 'none'}.")
     if found["costs"]["spent"]:

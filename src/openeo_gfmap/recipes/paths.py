@@ -18,7 +18,8 @@ __all__ = ["PathTemplate"]
 class PathTemplate:
     """A relative path with fields in braces, as in ``{ref_id}/{sample_id}.nc``.
 
-    Values become single, safe names: a sample id with a slash in it opens no folder.
+    Values become single, safe names: a sample id with a slash in it opens no folder, and spaces
+    become underscores.
 
     Parameters
     ----------
@@ -70,8 +71,9 @@ class PathTemplate:
                 f"the path template {self.template!r} has the field {unknown[0]!r}, which the "
                 f"samples do not have; there are {', '.join(sorted(values))}."
             )
+        # Without spaces: paths become addresses in the catalogue, which cannot hold any.
         return self.template.format_map(
-            {name: safe_name(str(values[name])) for name in self.fields}
+            {name: safe_name(str(values[name])).replace(" ", "_") for name in self.fields}
         )
 
     def check(self, filled: Iterable[tuple[str, str]]) -> None:
