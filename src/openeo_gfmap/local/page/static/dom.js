@@ -94,9 +94,11 @@ export function copier(label, text) {
 export function confirmed(question, detail, action) {
   const dialog = document.getElementById("question");
   return new Promise((resolve) => {
+    // Answered by the buttons, not by the dialog's event, which comes later: perhaps when the same
+    // is asked again.
     const close = (answer) => {
-      dialog.returnValue = answer;
       dialog.close();
+      resolve(answer);
     };
     dialog.replaceChildren(
       h("h2", {}, question),
@@ -104,12 +106,11 @@ export function confirmed(question, detail, action) {
       h(
         "div",
         { class: "actions" },
-        h("button", { type: "button", class: "quiet", onclick: () => close("") }, "Keep it"),
-        h("button", { type: "button", class: "danger", onclick: () => close("yes") }, action),
+        h("button", { type: "button", class: "quiet", onclick: () => close(false) }, "Keep it"),
+        h("button", { type: "button", class: "danger", onclick: () => close(true) }, action),
       ),
     );
-    dialog.returnValue = "";
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    dialog.oncancel = () => resolve(false); // Escape
     dialog.showModal();
   });
 }
