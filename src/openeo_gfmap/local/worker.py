@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import OpenEOError
 from .files import Fetcher, Workspace
 from .joblog import JobLog
+from .malloc import keep_memory
 from .object_store import is_address
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def main(folder: Path) -> int:
     logging.getLogger().addHandler(_LogHandler(log))
     logging.getLogger("openeo_gfmap").setLevel(logging.DEBUG)
     _limit_memory(request.memory)
+    keep_memory(block=2**30, idle=256 * 2**20)
     try:
         result = _run(request, folder, log)
     except OpenEOError as error:

@@ -8,7 +8,6 @@ another one; doing a window twice is harmless, since files appear whole under th
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import platform
@@ -19,7 +18,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -28,6 +27,7 @@ from typing import Any
 
 from ...errors import OpenEOError
 from ...files import Fetcher
+from ...malloc import keep_memory
 from ..demands import Window
 from .places import Place
 from .shares import Shares
@@ -41,8 +41,7 @@ _CONNECT_SECONDS = 15
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_WORKERS = 60.0
 
-# Of glibc's malloc.h, and the default of Dask's configuration.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Of MALLOC_TRIM_THRESHOLD_, in Dask's configuration.
 _DASKS_OWN = "65536"
 
 
@@ -283,18 +282,9 @@ def _forget(name: str) -> None:
 
 @cache
 def _keep_memory() -> None:
-    """Undo what ``dask worker`` does to glibc's malloc, where nobody has chosen anything else.
-
-    It sets a threshold by an environment variable, and thereby all larger blocks of memory, such as
-    inflated ones of files, are asked of the system anew each time: a fifth more CPU time. What
-    may lie idle instead is small beside a job's memory.
-    """
-    if os.environ.get("MALLOC_TRIM_THRESHOLD_") != _DASKS_OWN:
-        return
-    with suppress(OSError, AttributeError):  # another system, or another libc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
-        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+    """Undo what ``dask worker`` does to malloc, where nobody has chosen anything else."""
+    if os.environ.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_OWN:
+        keep_memory(block=32 * 2**20, idle=64 * 2**20)
 
 
 def _unpacked(parcel: bytes) -> Job:

@@ -10,11 +10,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from ...errors import OpenEOError
+from ...malloc import keep_memory
 from ..demands import Window
 from .shares import Shares
 from .work import Done, Job, Worker
 
 __all__ = ["ProcessPool"]
+
+# Arrays of windows are smaller; what lies idle is little beside what a window takes.
+_LARGEST_BLOCK, _IDLE = 2**30, 256 * 2**20
 
 
 class ProcessPool:
@@ -77,6 +81,7 @@ _worker: Worker | None = None
 def _prepare(job: Job) -> None:
     global _worker  # noqa: PLW0603 - the pool's way to keep state in a worker process
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_memory(block=_LARGEST_BLOCK, idle=_IDLE)
     _worker = Worker(job, away=True)
 
 
