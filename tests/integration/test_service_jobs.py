@@ -188,7 +188,8 @@ class TestFailures:
 
         stopped = asyncio.run(watch())
         assert stopped is not None and stopped.code == "MemoryLimitExceeded"
-        assert 200_000_000 < child.usage.peak < 600_000_000
+        # Well before the 4 GB that it would take; how soon it is seen is up to the machine.
+        assert 200_000_000 < child.usage.peak < 2_000_000_000
         assert not children_of(tmp_path) and adopt(tmp_path) is None
 
     def test_never_two_children_in_one_folder(
