@@ -11,7 +11,7 @@ from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
 from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.model import Job, JobStatus
-from openeo_gfmap.manager.notebook import progress_html, show_live
+from openeo_gfmap.manager.notebook import show_live
 from openeo_gfmap.manager.progress import Progress
 from openeo_gfmap.recipes import Sentinel2Patches
 from openeo_gfmap.utils.html import facts_table, settings_table, told
@@ -46,7 +46,7 @@ def test_all_texts_are_escaped(tmp_path: Path) -> None:
     manager.add_backend(EVIL, lambda: None, 3)  # type: ignore[arg-type,return-value]
     shown = [
         facts_table([(EVIL, EVIL)], EVIL),
-        progress_html(Progress(message=EVIL), EVIL),
+        Progress(message=EVIL).html(EVIL),
         Job(0, message=EVIL, title=EVIL)._repr_html_(),
         Sentinel2Patches(path="{sample_id}<script>.nc")._repr_html_(),
         manager._repr_html_(),

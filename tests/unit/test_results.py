@@ -20,8 +20,8 @@ from werkzeug import Request, Response
 
 from faults.proxy import Answer, Cut, Fault, FaultProxy, What, WrongBytes, fault_proxy
 from openeo_gfmap.errors import ResultIncomplete
+from openeo_gfmap.files import safe_name
 from openeo_gfmap.manager import formats, results
-from openeo_gfmap.names import safe_name
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.patches import patch_bytes
 

@@ -129,7 +129,7 @@ def _job(run: RunFolder, wanted: str) -> Job:
 
 
 def _saved_log(run: RunFolder, job: Job) -> str | None:
-    from openeo_gfmap.names import safe_name  # noqa: PLC0415
+    from openeo_gfmap.files import safe_name  # noqa: PLC0415
 
     if not job.id:
         return None

@@ -18,6 +18,7 @@ from openeo_gfmap.cli.arguments import (
     loaded,
 )
 from openeo_gfmap.cli.out import Json, Quiet, Verbose, speaking
+from openeo_gfmap.files import whole
 
 if TYPE_CHECKING:
     from openeo_gfmap.manager.ledger import Sums
@@ -53,9 +54,8 @@ def init(
         with out.working(f"Reading {fields}"):
             guessed = guess(fields)
         text = write_template(guessed, fields, to.parent, backend or "local")
-        part = to.with_name(to.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(to)
+        with whole(to) as part:
+            part.write_text(text, encoding="utf-8")
         for line in guessed.lines():
             out.say(line)
         out.say(f"Wrote {to}. Look at it, then: gfmap plan")

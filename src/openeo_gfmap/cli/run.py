@@ -20,6 +20,7 @@ from openeo_gfmap.cli.arguments import (
     loaded,
 )
 from openeo_gfmap.cli.out import Exit, Json, Out, Quiet, Verbose, speaking
+from openeo_gfmap.files import whole
 
 if TYPE_CHECKING:
     from openeo_gfmap.cli.config import Config
@@ -56,7 +57,7 @@ def retry(
     folder: Folder = None,
     *,
     refetch: Annotated[
-        bool, typer.Option("--refetch", help="Also fetch files that are gone or changed.")
+        bool, typer.Option("--refetch", help="Also fetch files that are gone, or of another size.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -117,9 +118,8 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 def conclude(out: Out, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager.answers import one_line
-from openeo_gfmap.manager.notebook import progress_html, show_live
+from openeo_gfmap.manager.notebook import show_live
 from openeo_gfmap.manager.progress import Progress
 from openeo_gfmap.manager.session import Session
 
@@ -130,7 +130,7 @@ class Run:
         return f"<Run {self._state}: {self.status().line}>"
 
     def _repr_html_(self) -> str:
-        return progress_html(self.status(), f"Run {self._state}")
+        return self.status().html(f"Run {self._state}")
 
     def _ipython_display_(self) -> None:
         """Show how the run stands, and go on showing it until it is over."""

@@ -16,6 +16,7 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
+from openeo_gfmap.files import safe_name
 from openeo_gfmap.manager import _log, netcdf, results
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
@@ -23,7 +24,6 @@ from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.manager.quarantine import Quarantine
 from openeo_gfmap.manager.result_document import data_assets, item_of, results_of, sources_of
-from openeo_gfmap.names import safe_name
 from openeo_gfmap.quality import Finding, QualityGates
 from openeo_gfmap.stac.items import CubeFile, cube_item, item_id, service_item
 

@@ -1,37 +1,16 @@
-"""A run in a notebook: its table, and how it keeps itself up to date."""
+"""How something shown in a notebook keeps itself up to date."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from html import escape
 from typing import Any, Final
 
 from openeo_gfmap.manager import _log
-from openeo_gfmap.manager.progress import Progress
-from openeo_gfmap.utils.html import facts_table
 
-__all__ = ["progress_html", "show_live"]
+__all__ = ["show_live"]
 
 _PERIOD: Final = 1.0  # seconds between two looks
-
-
-def progress_html(progress: Progress, title: str = "") -> str:
-    """Return a bar and a table of how a run stands."""
-    done, jobs = progress.done, progress.jobs
-    bar = f"<progress value='{done}' max='{max(jobs, 1)}' style='width:20em'></progress>"
-    heading = f"<strong>{escape(title)}</strong> " if title else ""
-    counts = (("jobs", progress.states, ""),) if progress.counts else ()
-    messages = "".join(f"<div><em>{escape(line)}</em></div>" for line in _lines(progress))
-    return (
-        f"<div>{heading}{bar} {done:,} of {jobs:,} jobs done</div>"
-        + facts_table([*counts, *progress.facts()])
-        + messages
-    )
-
-
-def _lines(progress: Progress) -> list[str]:
-    return progress.message.splitlines()
 
 
 def show_live(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 from openeo_gfmap.manager.costs import Costs
 from openeo_gfmap.manager.ledger import Sums
 from openeo_gfmap.manager.lifecycle import FINAL, JobStatus
+from openeo_gfmap.utils.html import facts_table
 
 __all__ = ["Progress", "amount", "duration", "spending"]
 
@@ -100,9 +102,21 @@ class Progress:
         return f"<{self.line}>"
 
     def _repr_html_(self) -> str:
-        from openeo_gfmap.manager.notebook import progress_html  # noqa: PLC0415
+        return self.html()
 
-        return progress_html(self)
+    def html(self, title: str = "") -> str:
+        """Return a bar and a table of it, for a notebook."""
+        most = max(self.jobs, 1)
+        bar = f"<progress value='{self.done}' max='{most}' style='width:20em'></progress>"
+        heading = f"<strong>{escape(title)}</strong> " if title else ""
+        counts = (("jobs", self.states, ""),) if self.counts else ()
+        lines = self.message.splitlines()
+        messages = "".join(f"<div><em>{escape(line)}</em></div>" for line in lines)
+        return (
+            f"<div>{heading}{bar} {self.done:,} of {self.jobs:,} jobs done</div>"
+            + facts_table([*counts, *self.facts()])
+            + messages
+        )
 
 
 def duration(seconds: float) -> str:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from openeo_gfmap.files import safe_name, whole
 from openeo_gfmap.manager.job_store import Record
 from openeo_gfmap.manager.model import Job, SavedFile
 from openeo_gfmap.manager.run_notes import software
 from openeo_gfmap.manager.secrets import may_hold_secrets, without_secrets
-from openeo_gfmap.names import safe_name
 
 __all__ = ["FOLDER", "Provenance", "linked"]
 
@@ -106,9 +106,8 @@ class Provenance:
         # With the row: two back-ends may call their jobs the same.
         name = f"{safe_name(str(title), 140)}_{safe_name(str(job.id), 80)}_{job.row}.json"
         path = self._folder / name.replace(" ", "_")  # a link leads to it
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, "utf-8")
-        part.replace(path)
+        with whole(path) as part:
+            part.write_text(text, "utf-8")
         return f"{FOLDER}/{path.name}"
 
 

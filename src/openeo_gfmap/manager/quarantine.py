@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from openeo_gfmap.files import whole
 from openeo_gfmap.manager import results
 from openeo_gfmap.quality import Finding, QualityGates, inspect
 
@@ -72,10 +73,9 @@ class Quarantine:
         target.parent.mkdir(parents=True, exist_ok=True)
         reason = target.with_name(target.name + REASON)
         document = {"path": path, **facts, "findings": [asdict(finding) for finding in findings]}
-        part = reason.with_name(reason.name + ".part")
-        part.write_text(json.dumps(document, indent=1), "utf-8")
-        results.sync(part)
-        part.replace(reason)
+        with whole(reason) as part:
+            part.write_text(json.dumps(document, indent=1), "utf-8")
+            results.sync(part)
         results.move(source, target)
         results.sync(target.parent)
         return f"{FOLDER}/{path}"

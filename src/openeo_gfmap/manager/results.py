@@ -29,9 +29,9 @@ from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
 
 from openeo_gfmap.errors import ResultIncomplete
+from openeo_gfmap.files import safe_name, whole
 from openeo_gfmap.manager import access, formats
 from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line
-from openeo_gfmap.names import safe_name
 
 __all__ = [
     "FILE_LOCK",
@@ -398,9 +398,10 @@ def save_log(job: BatchJob, path: Path) -> None:
     except _UNREADABLE as error:
         lines.append(f"The rest of the log cannot be had: {one_line(error)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("\n".join(lines or ["The back-end has no log of this job."]) + "\n", "utf-8")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(
+            "\n".join(lines or ["The back-end has no log of this job."]) + "\n", "utf-8"
+        )
 
 
 def error_messages(job: BatchJob) -> list[str]:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from openeo_gfmap.files import whole
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager.job_store import JobStore
 from openeo_gfmap.manager.ledger import Sample, Sums, commonest
@@ -41,13 +42,12 @@ def write_samples(path: Path, store: JobStore) -> None:
     jobs = {job.row: job for job in store.jobs()}
     samples = store.samples()
     schema = _schema(pa)
-    part = path.with_name(path.name + ".part")
-    with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        while batch := list(islice(samples, _BATCH)):
-            writer.write_table(pa.Table.from_pylist(list(_lines(batch, jobs)), schema))
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    with whole(path) as part:
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            while batch := list(islice(samples, _BATCH)):
+                writer.write_table(pa.Table.from_pylist(list(_lines(batch, jobs)), schema))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _schema(pa: Any) -> pa.Schema:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.files import whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -176,7 +177,6 @@ def write_labels(
         "x": {"_FillValue": None},  # coordinates are nowhere missing
         "y": {"_FillValue": None},
     }
-    part = path.with_name(path.name + ".part")
-    dataset.to_netcdf(part, format="NETCDF4", engine="h5netcdf", encoding=encoding)
-    part.replace(path)
+    with whole(path) as part:
+        dataset.to_netcdf(part, format="NETCDF4", engine="h5netcdf", encoding=encoding)
     return frozenset(np.unique(raster).tolist()) - {0}

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.names import safe_name
+from openeo_gfmap.files import safe_name
 
 __all__ = ["PathTemplate"]
 

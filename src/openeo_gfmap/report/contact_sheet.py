@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.files import whole
 from openeo_gfmap.report.drawing import label_picture, label_swatches, scale_bar, show_image
 from openeo_gfmap.report.patch_sources import STATE
 from openeo_gfmap.report.patches import LabelRaster, open_patch
@@ -156,9 +157,8 @@ def draw_sheet(rows: Sequence[SheetRow], heading: str, path: Path) -> Path:
             ncols=_LEGEND_COLUMNS, frameon=False,
         )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    part.replace(path)
+    with whole(path) as part:
+        figure.savefig(part, format="png")
     return path
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from openeo_gfmap.account import RunFolder
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.files import whole
 from openeo_gfmap.report.facts import as_json, gather
 
 __all__ = ["write_report"]
@@ -56,9 +57,8 @@ def write_report(
     facts = gather(run, clouds=clouds)
     text = _page({**facts, "base": _base(target, run.output_dir)}, run.output_dir.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(target)
+    with whole(target) as part:
+        part.write_text(text, encoding="utf-8")
     return target
 
 

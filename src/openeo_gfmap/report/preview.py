@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from openeo_gfmap.account import RunFolder
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.names import safe_name
+from openeo_gfmap.files import safe_name
 from openeo_gfmap.report.contact_sheet import SheetRow, draw_sheet, read_row
 from openeo_gfmap.report.patch_sources import STATE, patches_of
 from openeo_gfmap.report.sample_page import draw_sample

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from openeo_gfmap.files import whole
 from openeo_gfmap.report.drawing import label_picture, label_swatches, scale_bar, show_image
 from openeo_gfmap.report.patch_sources import STATE
 from openeo_gfmap.report.patches import OpenPatch, open_patch
@@ -50,9 +51,8 @@ def draw_sample(item: pystac.Item, path: Path) -> Path:
     with open_patch(item) as patch:
         figure = _page(patch, item)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    part.replace(path)
+    with whole(path) as part:
+        figure.savefig(part, format="png")
     return path
 
 

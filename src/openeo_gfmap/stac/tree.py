@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pystac
 
-from openeo_gfmap.names import safe_name
+from openeo_gfmap.files import safe_name, whole
 from openeo_gfmap.stac.collection import CollectionBuilder
 from openeo_gfmap.stac.constants import ITEM_ASSETS, SUMMARIES
 from openeo_gfmap.stac.items import STAC_VERSION
@@ -325,6 +325,5 @@ def _replace(path: Path, document: Mapping[str, Any]) -> None:
     with suppress(OSError):
         if path.read_bytes() == text:
             return
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text)
-    part.replace(path)
+    with whole(path) as part:
+        part.write_bytes(text)

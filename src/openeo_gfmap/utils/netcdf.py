@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.files import whole
 
 __all__ = ["complete_cf", "update_nc_attributes"]
 
@@ -55,15 +56,11 @@ def update_nc_attributes(
     if not atomic:
         _write(path, values)
         return
-    copy = path.with_name(f"{path.name}.part")
-    try:
+    with whole(path) as copy:
         shutil.copy2(path, copy)
         _write(copy, values)
         with copy.open("rb+") as file:
             os.fsync(file.fileno())
-        copy.replace(path)
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:

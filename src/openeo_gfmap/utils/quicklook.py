@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.files import whole
 from openeo_gfmap.utils.pictures import (
     HIDING,
     SCENE_CLASSES,
@@ -59,10 +60,9 @@ def write_quicklook(netcdf: str | Path, png: str | Path) -> Path:
     picture = np.stack([*(layers if len(layers) == 3 else layers * 3)], axis=-1)
     hidden = np.isnan(picture).any(axis=-1)
     rgba = np.dstack([np.nan_to_num(picture), ~hidden])
-    part = png.with_name(png.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((rgba * 255).round().astype(np.uint8), "RGBA").save(part, "PNG")
-    part.replace(png)
+    png.parent.mkdir(parents=True, exist_ok=True)
+    with whole(png) as part:
+        Image.fromarray((rgba * 255).round().astype(np.uint8), "RGBA").save(part, "PNG")
     return png
 
 

@@ -1,12 +1,14 @@
-"""Names of files."""
+"""Files: their names, and that they appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["safe_name"]
+__all__ = ["safe_name", "whole"]
 
 
 def safe_name(text: str, limit: int = 120) -> str:
@@ -26,3 +28,24 @@ def safe_name(text: str, limit: int = 120) -> str:
         room = limit - len(suffix.encode()) - 9
         name = f"{name.encode()[:room].decode(errors='ignore')}_{digest}{suffix}"
     return name
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a place to write a file to, which gets its name when the block has ended well.
+
+    Nobody ever sees half of it, and what was there before stays until then. After an error nothing
+    is left of it; after a kill a ``.part``, which the next attempt writes over.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
