@@ -15,6 +15,7 @@ import pystac
 from openeo_gfmap.account.folder import RunFolder
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
+from openeo_gfmap.manager.disk import BESIDE_RESULTS
 from openeo_gfmap.manager.job_store import Record
 from openeo_gfmap.manager.ledger import (
     Sample,
@@ -34,8 +35,6 @@ _ID: Final = "sample_id"  # attribute of NetCDF files, property of items
 _PATH: Final = "gfmap_path"  # property of a recipe's features: where the file goes
 _HDF5: Final = frozenset({".nc", ".nc4", ".h5"})
 _DATA: Final = _HDF5 | {".tif", ".tiff", ".parquet"}
-#: What a run writes beside its files.
-_NO_DATA: Final = frozenset({".downloads", "quarantine", "stac", "preview", "samples.parquet"})
 _SHOWN: Final = 3
 
 
@@ -284,7 +283,11 @@ def _ids_in(folder: Path, wanted: set[str]) -> frozenset[str]:
     broken: list[Path] = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() not in _DATA or inside.parts[0] in _NO_DATA or not path.is_file():
+        if (
+            path.suffix.lower() not in _DATA
+            or inside.parts[0] in BESIDE_RESULTS
+            or not path.is_file()
+        ):
             continue
         name: str | None = None
         if path.suffix.lower() in _HDF5:

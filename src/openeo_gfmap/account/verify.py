@@ -14,6 +14,7 @@ from typing import Any, Final
 from openeo_gfmap.account.folder import RunFolder
 from openeo_gfmap.errors import InputError, ResultIncomplete
 from openeo_gfmap.manager import formats, netcdf
+from openeo_gfmap.manager.disk import BESIDE_RESULTS
 from openeo_gfmap.manager.ledger import SampleState
 from openeo_gfmap.manager.quarantine import FOLDER, REASON, Quarantine
 from openeo_gfmap.manager.results import multihash_of
@@ -26,11 +27,6 @@ _SHOWN: Final = 10  # files of each kind in the text
 _WIDTH: Final = 80
 _AT_ONCE: Final = 1_000  # files that wait to be read
 _SHA256: Final = "1220"  # how the multihash of one begins
-#: What a run writes beside results.
-_OWN_FOLDERS: Final = frozenset(
-    {"stac", "provenance", FOLDER, "failed_jobs", "preview", ".downloads"}
-)
-_OWN_FILES: Final = frozenset({"samples.parquet", "report.html", "gfmap.toml"})
 
 
 @dataclass(frozen=True)
@@ -303,7 +299,7 @@ def _unknown(folder: Path, known: Iterable[Path], *, is_run: bool) -> Iterator[s
     resolved = {path.resolve() for path in known}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if not path.is_file() or inside.parts[0] in _OWN_FOLDERS | _OWN_FILES:
+        if not path.is_file() or inside.parts[0] in BESIDE_RESULTS:
             continue
         if is_run and len(inside.parts) == 1 and ".csv" in path.suffixes:
             continue  # the tracker, its store and lock

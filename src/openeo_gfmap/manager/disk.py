@@ -1,4 +1,7 @@
-"""Can the files of a run be written at all? Asked before the first job is made, and paid for."""
+"""The output folder: what is the run's own in it, and whether files can be written at all.
+
+The latter is asked before the first job is made, and paid for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from pathlib import Path
 
 from openeo_gfmap.errors import InputError
 
-__all__ = ["DISK_FULL", "SHUT", "make_folder", "usable"]
+__all__ = ["BESIDE_RESULTS", "DISK_FULL", "MANAGERS_OWN", "SHUT", "make_folder", "usable"]
+
+#: What the manager itself puts into the output folder: no place for results.
+MANAGERS_OWN = frozenset(
+    {".downloads", "failed_jobs", "provenance", "quarantine", "samples.parquet", "stac"}
+)
+#: That, and what commands write there.
+BESIDE_RESULTS = MANAGERS_OWN | {"gfmap.toml", "preview", "report.html"}
 
 #: Errors of a disk without room.
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -20,6 +20,7 @@ from openeo_gfmap.files import safe_name
 from openeo_gfmap.manager import _log, netcdf, results
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
+from openeo_gfmap.manager.disk import MANAGERS_OWN
 from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.manager.quarantine import Quarantine
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Arrival", "Fetcher"]
-
-#: What the manager itself puts into the output folder.
-_OWN = frozenset(
-    {".downloads", "failed_jobs", "provenance", "quarantine", "samples.parquet", "stac"}
-)
 
 
 @dataclass(frozen=True)
@@ -360,7 +356,7 @@ class Fetcher:
         root = self.output_dir.resolve()
         for target in results.places(root, wanted):
             own = target.relative_to(root).parts[0]
-            if own.casefold() in _OWN:
+            if own.casefold() in MANAGERS_OWN:
                 raise ResultIncomplete(
                     f"output_path_generator gave {target}, but {own} in the output folder is the "
                     "manager's own; return another path"
