@@ -37,6 +37,11 @@ class TestWhoGetsIt:
             assert status == 200, name
             assert headers["x-content-type-options"] == "nosniff"
 
+    def test_documents_without_an_icon_get_its_own(self, server: ServerProcess) -> None:
+        """A browser asks for it by itself, and complains in its console when there is none."""
+        status, headers, body = server.request("GET", "/favicon.ico")
+        assert (status, headers["content-type"]) == (200, "image/svg+xml") and b"<svg" in body
+
     @pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
     def test_clients_get_the_capabilities(self, server: ServerProcess, accept: str) -> None:
         status, headers, body = server.request("GET", "/", Accept=accept)

@@ -147,8 +147,6 @@ class TestSigningIn:
         assert page.run("return sessionStorage.length") == 0
         # The browser itself notes the answer 403 to the wrong password.
         messages = [each["message"] for each in complaints(page.chrome)]
-        # The other page, without an icon of its own, is asked for one now and then.
-        messages = [each for each in messages if "favicon.ico" not in each]
         assert all("credentials/basic" in each for each in messages), messages
 
     def test_with_a_link_that_is_used_up(

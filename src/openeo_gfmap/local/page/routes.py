@@ -61,6 +61,8 @@ def routes() -> list[Route]:
         Route("/page/session", begin_session, methods=["POST"]),
         Route("/page/preview/{job_id}/{name:path}", preview),
         Route("/page/{name}", page_file),
+        # Browsers ask for it where a document names none: JSON, a picture, a page of the user's.
+        Route("/favicon.ico", icon),
     ]
 
 
@@ -77,6 +79,11 @@ async def front(request: Request) -> Response:
 async def page_file(request: Request) -> Response:
     """Return a file of the page."""
     return _file(request.path_params["name"])
+
+
+async def icon(request: Request) -> Response:
+    """Return the icon of all documents of this server."""
+    return _file("icon.svg")
 
 
 async def begin_session(request: Request) -> Response:
