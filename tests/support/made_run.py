@@ -118,9 +118,9 @@ def make_run(folder: Path, *, jobs: int = 500, each: int = 20, unfinished: bool 
                 job = job_of(row, chance, unfinished=unfinished)
                 if row % 41 == 1:
                     store.keep(Job(row, JobStatus.ERROR, "cdse", id=f"j-old-{row}", costs=2.5))
-                samples = [outcome(sample, job) for sample in store.samples(row)]
+                samples = [outcome(sample, job) for sample in store.samples_of(row)]
                 store.save(job)
-                store.set_samples(samples)
+                store.set_samples(row, samples)
                 store.set_items(row, [
                     item(str(sample.path), [f"2021-{month:02}-{day:02}" for month in range(3, 11)
                                             for day in chance.sample(range(1, 29), 4)])

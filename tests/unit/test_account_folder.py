@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -41,7 +42,7 @@ def test_what_the_store_holds_is_shown(tmp_path: Path) -> None:
             assert run.costs().by_recipe == {"s2": 5.0}
             # A change by the writer is seen at the next look.
             first, *_ = tracker.store.samples()
-            tracker.store.set_samples([first.__class__(0, 0, "a", "s2", SampleState.RECEIVED)])
+            tracker.store.set_samples(0, [replace(first, state=SampleState.RECEIVED)])
             assert run.sums() == Sums(received=1, open=1)
     with RunFolder(tmp_path) as run:
         assert not run.running()

@@ -12,7 +12,7 @@ import pytest
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_store import JobStore, Record
-from openeo_gfmap.manager.ledger import SampleState
+from openeo_gfmap.manager.ledger import Sample, SampleState
 from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
 from openeo_gfmap.manager.memory_store import MemoryJobStore
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
@@ -71,12 +71,30 @@ def test_files_and_items_are_replaced_as_a_whole(filled: JobStore) -> None:
     assert filled.files(1) == ()
 
 
+def test_samples_are_replaced_as_a_whole_and_counted(filled: JobStore) -> None:
+    assert filled.samples_of(1) == (Sample(1, 0, "label"),)
+    assert filled.states() == {SampleState.OPEN: 2}
+    came = (
+        Sample(1, 0, "ä", "s2", SampleState.RECEIVED, path="a/b.nc"),
+        Sample(1, 1, "c", "s2", SampleState.REJECTED, "all cloud", "quarantine/c.nc"),
+    )
+    filled.set_samples(1, came)
+    assert filled.samples_of(1) == came and filled.samples_of(7) == ()
+    assert list(filled.samples()) == [Sample(0, 0, "0"), *came]
+    assert filled.states() == dict.fromkeys(
+        (SampleState.OPEN, SampleState.RECEIVED, SampleState.REJECTED), 1
+    )
+    filled.set_samples(1, ())
+    assert filled.states() == {SampleState.OPEN: 1}
+
+
 def test_a_transaction_holds_or_does_not(filled: JobStore) -> None:
     def fail_inside() -> None:
         with filled.transaction():
             filled.save(Job(0, JobStatus.ERROR))
             filled.set_files(0, FILES)
             filled.set_items(0, [{"id": "i"}])
+            filled.set_samples(0, ())
             filled.note("key", "value")
             filled.add(["b"], [(Job(2), Record(2, {}))])
             raise KeyboardInterrupt
@@ -87,6 +105,7 @@ def test_a_transaction_holds_or_does_not(filled: JobStore) -> None:
     assert filled.columns() == ["a", "geometry"]
     assert filled.files(0) == ()
     assert filled.count_items() == 0
+    assert filled.states() == {SampleState.OPEN: 2}
     assert filled.noted("key") is None
 
 
@@ -219,6 +238,6 @@ def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert store.record(0) == Record(0, {"a": 1})
         store.keep(Job(0, JobStatus.ERROR))
         assert len(store.past(0)) == 1
-        assert store.noted("version") == "3"
+        assert store.noted("version") == "4"
         assert [s.state for s in store.samples()] == [SampleState.OPEN]
         store.close()

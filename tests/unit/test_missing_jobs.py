@@ -53,11 +53,10 @@ def wanted(missing: pd.DataFrame) -> dict[Any, list[str]]:
 def run_folder(folder: Path, df: pd.DataFrame, states: dict[tuple[int, int], str]) -> RunFolder:
     """Return a run in whose account the samples that are named are in the states, others open."""
     with Tracker(folder / "job_tracker.csv", df) as tracker, tracker.store.transaction():
-        tracker.store.set_samples(
-            replace(sample, state=SampleState(states[sample.row, sample.feature]))
-            for sample in list(tracker.store.samples())
-            if (sample.row, sample.feature) in states
-        )
+        for row in range(len(df)):
+            before = tracker.store.samples_of(row)
+            named = ((s, states.get((row, s.feature), s.state)) for s in before)
+            tracker.store.set_samples(row, [replace(s, state=SampleState(st)) for s, st in named])
     return RunFolder(folder)
 
 

@@ -291,7 +291,7 @@ def test_rejected_patches_of_a_run_are_drawn_with_the_reason(
         for row, (sample, reason) in enumerate((("b", "all cloud"), ("c", "does not open"))):
             path = f"quarantine/{sample}.nc"
             tracker.store.set_samples(
-                [Sample(row, 0, sample, "", SampleState.REJECTED, reason, path)]
+                row, [Sample(row, 0, sample, "", SampleState.REJECTED, reason, path)]
             )
     contact_sheets(tmp_path, tmp_path / "out")
     assert [row.note for row in rows] == [

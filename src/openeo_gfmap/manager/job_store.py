@@ -84,11 +84,14 @@ class JobStore(Protocol):
     def set_items(self, row: int, items: Iterable[Item]) -> None:
         """Replace a row's items in the catalogue."""
 
-    def samples(self, row: int | None = None) -> Iterator[Sample]:
-        """Iterate over the samples of a row, or of all rows, by row and feature."""
+    def samples(self) -> Iterator[Sample]:
+        """Iterate over the samples of all rows, by row and feature."""
 
-    def set_samples(self, samples: Iterable[Sample]) -> None:
-        """Write what became of samples."""
+    def samples_of(self, row: int) -> tuple[Sample, ...]:
+        """Return the samples of a row, by feature."""
+
+    def set_samples(self, row: int, samples: Iterable[Sample]) -> None:
+        """Replace what is known of the samples of a row; their order is that of their features."""
 
     def states(self) -> dict[SampleState, int]:
         """Return how many samples are in each state that occurs."""

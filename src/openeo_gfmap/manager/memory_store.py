@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import TypeVar
 
 from openeo_gfmap.manager.job_store import SENSOR, Item, Record
@@ -93,7 +91,7 @@ class MemoryJobStore:
             added += 1
             self._put(self._jobs, job.row, job)
             self._put(self._records, job.row, record)
-            self.set_samples(initial(job, record.label, record.values, sensor))
+            self.set_samples(job.row, initial(job, record.label, record.values, sensor))
         return added
 
     def save(self, job: Job) -> None:
@@ -108,16 +106,17 @@ class MemoryJobStore:
         """Replace a row's items in the catalogue."""
         self._put(self._items, row, tuple(items))
 
-    def samples(self, row: int | None = None) -> Iterator[Sample]:
-        """Iterate over the samples of a row, or of all rows, by row and feature."""
-        rows = sorted(self._samples) if row is None else [row]
-        return (sample for each in rows for sample in self._samples.get(each, ()))
+    def samples(self) -> Iterator[Sample]:
+        """Iterate over the samples of all rows, by row and feature."""
+        return (sample for row in sorted(self._samples) for sample in self._samples[row])
 
-    def set_samples(self, samples: Iterable[Sample]) -> None:
-        """Write what became of samples."""
-        for row, new in groupby(samples, key=attrgetter("row")):
-            merged = {sample.feature: sample for sample in (*self._samples.get(row, ()), *new)}
-            self._put(self._samples, row, tuple(merged[feature] for feature in sorted(merged)))
+    def samples_of(self, row: int) -> tuple[Sample, ...]:
+        """Return the samples of a row, by feature."""
+        return self._samples.get(row, ())
+
+    def set_samples(self, row: int, samples: Iterable[Sample]) -> None:
+        """Replace what is known of the samples of a row."""
+        self._put(self._samples, row, tuple(samples))
 
     def states(self) -> dict[SampleState, int]:
         """Return how many samples are in each state that occurs."""

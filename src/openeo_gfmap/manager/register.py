@@ -176,16 +176,13 @@ class Register:
 
     def _settle_samples(self, event: life.Event, job: Job) -> None:
         """Write what an event says of the samples of its job."""
-        before = tuple(self._store.samples(job.row))
-        changed = [
-            (old, new)
-            for old, new in zip(before, ledger.after(before, event, job), strict=True)
-            if new != old
-        ]
-        self._store.set_samples(new for _, new in changed)
-        for old, new in changed:
-            self._moved[old.state] -= 1
-            self._moved[new.state] += 1
+        before = self._store.samples_of(job.row)
+        now = ledger.after(before, event, job)
+        if now == before:
+            return
+        self._store.set_samples(job.row, now)
+        self._moved.subtract(sample.state for sample in before)
+        self._moved.update(sample.state for sample in now)
 
     def _account(self, steps: Sequence[tuple[Job, life.Event, Job]]) -> None:
         """Keep the sums, and say what happened."""

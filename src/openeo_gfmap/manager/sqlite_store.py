@@ -1,7 +1,8 @@
 """The store in a SQLite file, which is the truth of a run.
 
 One small row a job in ``jobs``, which is all that a change of state touches; the user's columns
-with their geometries lie apart in ``payload``. These and the items are compressed JSON.
+with their geometries lie apart in ``payload``. These, the items, and the samples of a job, which
+are one row too, are compressed JSON.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ import json
 import os
 import shutil
 import sqlite3
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,15 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_store import SENSOR, Item, Record
 from openeo_gfmap.manager.ledger import Sample, SampleState, expected_samples, initial, recovered
 from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
+from openeo_gfmap.manager.packing import Kept, pack, pack_samples, unpack, unpack_samples
 
 __all__ = ["SqliteJobStore"]
 
-_VERSION = 3
-_COLUMNS_SINCE, _SAMPLES_SINCE = 2, 3  # versions: of all columns of jobs, of the samples
+_VERSION = 4
+_COLUMNS_SINCE, _SAMPLES_SINCE = 2, 4  # versions: of all columns of jobs, of the samples
 _COLUMNS = tuple(f.name for f in fields(Job))
 _values = attrgetter(*_COLUMNS)  # astuple copies each of them
-_OF_A_SAMPLE = tuple(f.name for f in fields(Sample))
-_sample_values = attrgetter(*_OF_A_SAMPLE)
-_SAMPLE_COLUMNS = ", ".join(_OF_A_SAMPLE)
+_STATES = tuple(state.value for state in SampleState)
 
 _FULL = 1 << 16  # bytes left, with which SQLite cannot work
 
@@ -76,19 +74,19 @@ CREATE TABLE IF NOT EXISTS items (
     row INTEGER, position INTEGER, item BLOB, PRIMARY KEY (row, position)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS samples (
-    {_SAMPLE_COLUMNS}, PRIMARY KEY (row, feature)
-) WITHOUT ROWID;
+    row INTEGER PRIMARY KEY, {", ".join(f"{state} INTEGER" for state in _STATES)}, entries BLOB
+);
 """
 # Column names are those of a dataclass of ours, never input.
 _VALUES = f"({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _SAVE = f"INSERT OR REPLACE INTO jobs {_VALUES}"
 _KEEP = f"INSERT OR REPLACE INTO past {_VALUES}"
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM"
-_SAMPLES = f"SELECT {_SAMPLE_COLUMNS} FROM samples"  # noqa: S608 - ours, too
-_SET_SAMPLE = (
-    f"INSERT OR REPLACE INTO samples ({_SAMPLE_COLUMNS}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_OF_A_SAMPLE))})"
+_SET_SAMPLES = (
+    f"INSERT OR REPLACE INTO samples "  # noqa: S608 - ours, too
+    f"VALUES (?, {', '.join('?' * len(_STATES))}, ?)"
 )
+_COUNT_SAMPLES = f"SELECT {', '.join(f'SUM({state})' for state in _STATES)} FROM samples"  # noqa: S608
 
 # A change of state writes the page that it is on, so pages are small. What is in the log goes to
 # its place when there is more than so much of it: rows that change often go there once.
@@ -153,14 +151,22 @@ class SqliteJobStore:
         """Make the tables of a new store, and bring an older one to this version."""
         self._execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
         with self.transaction():
+            version = self._stated_version()
+            if version < _SAMPLES_SINCE:
+                self._execute("DROP TABLE IF EXISTS samples")  # of a version that was never out
             for statement in _SCHEMA.split(";"):
                 self._execute(statement)
-            version = int(self.noted("version") or 0)
             if 0 < version < _VERSION:
                 self._add_columns()
-                self.set_samples(self._recovered())
+                for job, samples in self._recovered():
+                    self.set_samples(job.row, samples)
             if version < _VERSION:
                 self.note("version", str(_VERSION))
+
+    def _stated_version(self) -> int:
+        """Return the version of the file, 0 for a new one."""
+        there = self._execute("SELECT 1 FROM sqlite_master WHERE name = 'notes'").fetchone()
+        return int(self.noted("version") or 0) if there else 0
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
@@ -199,24 +205,24 @@ class SqliteJobStore:
         label, values = self._execute(
             "SELECT label, record FROM payload WHERE row = ?", (row,)
         ).fetchone()
-        return Record(json.loads(label), _Kept(values))
+        return Record(json.loads(label), Kept(values))
 
     def records(self) -> Iterator[Record]:
         """Iterate over the user's part of all rows, by row."""
         for label, values in self._execute("SELECT label, record FROM payload ORDER BY row"):
-            yield Record(json.loads(label), _unpacked(values))
+            yield Record(json.loads(label), unpack(values))
 
     def files(self, row: int) -> tuple[SavedFile, ...]:
         """Return the files that were downloaded for a row."""
         found = self._execute(
             "SELECT path, size, checksum, item FROM files WHERE row = ? ORDER BY position", (row,)
         )
-        return tuple(SavedFile(p, size, check, _unpacked(item)) for p, size, check, item in found)
+        return tuple(SavedFile(p, size, check, unpack(item)) for p, size, check, item in found)
 
     def items(self) -> Iterator[tuple[int, Item]]:
         """Iterate over the catalogue: row and item, by row and position."""
         for row, item in self._execute("SELECT row, item FROM items ORDER BY row, position"):
-            yield row, _unpacked(item)
+            yield row, unpack(item)
 
     def count_items(self) -> int:
         """Return how many items the catalogue holds."""
@@ -246,9 +252,9 @@ class SqliteJobStore:
             self.save(job)
             self._execute(
                 "INSERT INTO payload VALUES (?, ?, ?)",
-                (job.row, json.dumps(record.label), _packed(record.values)),
+                (job.row, json.dumps(record.label), pack(record.values)),
             )
-            self.set_samples(initial(job, record.label, record.values, sensor))
+            self.set_samples(job.row, initial(job, record.label, record.values, sensor))
         self._log_due = not self._has_log
         return added
 
@@ -261,7 +267,7 @@ class SqliteJobStore:
         self._execute("DELETE FROM files WHERE row = ?", (row,))
         self._execute_many(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
-            ((row, i, f.path, f.size, f.checksum, _packed(f.item)) for i, f in enumerate(files)),
+            ((row, i, f.path, f.size, f.checksum, pack(f.item)) for i, f in enumerate(files)),
         )
 
     def set_items(self, row: int, items: Iterable[Item]) -> None:
@@ -269,39 +275,47 @@ class SqliteJobStore:
         self._execute("DELETE FROM items WHERE row = ?", (row,))
         self._execute_many(
             "INSERT INTO items VALUES (?, ?, ?)",
-            ((row, i, _packed(item)) for i, item in enumerate(items)),
+            ((row, i, pack(item)) for i, item in enumerate(items)),
         )
 
-    def samples(self, row: int | None = None) -> Iterator[Sample]:
-        """Iterate over the samples of a row, or of all rows, by row and feature."""
+    def samples(self) -> Iterator[Sample]:
+        """Iterate over the samples of all rows, by row and feature."""
         if self._version < _SAMPLES_SINCE:
-            return (s for s in self._recovered() if row is None or s.row == row)
-        if row is None:
-            found = self._execute(f"{_SAMPLES} ORDER BY row, feature")
-        else:
-            found = self._execute(f"{_SAMPLES} WHERE row = ? ORDER BY feature", (row,))
-        return map(_sample, found)
+            return (sample for _, samples in self._recovered() for sample in samples)
+        found = self._execute("SELECT row, entries FROM samples ORDER BY row")
+        return (sample for row, entries in found for sample in unpack_samples(row, entries))
 
-    def set_samples(self, samples: Iterable[Sample]) -> None:
-        """Write what became of samples."""
-        self._execute_many(_SET_SAMPLE, map(_sample_values, samples))
+    def samples_of(self, row: int) -> tuple[Sample, ...]:
+        """Return the samples of a row, by feature."""
+        if self._version < _SAMPLES_SINCE:
+            return tuple(sample for sample in self.samples() if sample.row == row)
+        found = self._execute("SELECT entries FROM samples WHERE row = ?", (row,)).fetchone()
+        return unpack_samples(row, found[0]) if found else ()
+
+    def set_samples(self, row: int, samples: Iterable[Sample]) -> None:
+        """Replace what is known of the samples of a row."""
+        samples = tuple(samples)
+        counts = Counter(sample.state for sample in samples)
+        numbers = (counts[state] for state in SampleState)
+        self._execute(_SET_SAMPLES, (row, *numbers, pack_samples(samples)))
 
     def states(self) -> dict[SampleState, int]:
         """Return how many samples are in each state that occurs."""
         if self._version < _SAMPLES_SINCE:
-            return dict(Counter(sample.state for sample in self._recovered()))
-        found = self._execute("SELECT state, COUNT(*) FROM samples GROUP BY state")
-        return {SampleState(state): count for state, count in found}
+            return dict(Counter(sample.state for sample in self.samples()))
+        counts = self._execute(_COUNT_SAMPLES).fetchone()
+        return {state: n for state, n in zip(SampleState, counts, strict=True) if n}
 
-    def _recovered(self) -> Iterator[Sample]:
-        """Iterate over the samples of a store of a version that did not keep them."""
+    def _recovered(self) -> Iterator[tuple[Job, tuple[Sample, ...]]]:
+        """Iterate over the jobs, with samples, of a store of a version that did not keep these."""
         for job in self.jobs():
             record = self.record(job.row)
             samples = expected_samples(job.row, record.label, record.values)
             items = self._execute(
                 "SELECT item FROM items WHERE row = ? ORDER BY position", (job.row,)
             )
-            yield from recovered(samples, job, [_unpacked(item) for (item,) in items])
+            found = recovered(samples, job, [unpack(item) for (item,) in items])
+            yield job, tuple(found)
 
     def keep(self, job: Job) -> None:
         """Remember a failed job of a row that is about to get a new one."""
@@ -370,41 +384,6 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     alone = not os.access(path.parent, os.W_OK) and not log.exists()
     address = f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}"
     return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-
-
-def _packed(values: Mapping[str, Any]) -> bytes:
-    """Return a row or an item to be kept; the fastest compression is worth its time already."""
-    return zlib.compress(json.dumps(dict(values)).encode(), 1)
-
-
-def _unpacked(kept: bytes | str) -> dict[str, Any]:
-    """Return what `_packed` was given; older stores have it as text."""
-    return dict(json.loads(kept if isinstance(kept, str) else zlib.decompress(kept)))
-
-
-class _Kept(Mapping[str, Any]):
-    """The user's row as it is kept: unpacked by who reads it, for most actions do not."""
-
-    def __init__(self, kept: bytes | str):
-        self._kept = kept
-
-    @cached_property
-    def _values(self) -> dict[str, Any]:
-        return _unpacked(self._kept)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def _sample(values: Sequence[Any]) -> Sample:
-    row, feature, sample_id, sensor, state, *rest = values
-    return Sample(row, feature, sample_id, sensor, SampleState(state), *rest)
 
 
 def _job(values: Sequence[Any]) -> Job:
