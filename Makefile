@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TEST_PROCESSES ?= 3
 
 .PHONY: install demo test check docs format clean
 
@@ -18,8 +19,9 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	@$(BIN)/gfmap demo --output gfmap-demo
 
+# Several at once, since many wait for a server or a killed process; a file is one process's.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .

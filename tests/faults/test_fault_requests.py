@@ -203,6 +203,23 @@ def test_a_job_that_is_never_described_is_an_error_in_the_end(
     world.check({row: ("error", "j-0001")})
 
 
+@pytest.mark.parametrize("what", [BAD_GATEWAY, UNAVAILABLE, Reset()], ids=["502", "503", "reset"])
+@pytest.mark.parametrize("endpoint", ["GET /jobs/j-0001", "POST /jobs/j-0001/results"])
+def test_a_job_that_alone_is_away_for_ever_is_an_error_in_the_end(
+    world: World, endpoint: str, what: What
+) -> None:
+    """The back-end answers for all others: it is not away."""
+    world.jobs = 3
+    world.fail(Fault(endpoint, what, None))
+    world.backend.describe_in_list = False
+    options = replace(QUICK, longest_wait=0.1)
+    counts = world.run(poll_sleep=0.01, options=options)
+    state = "start_failed" if endpoint.startswith("POST") else "error"
+    assert counts == {state: 1, "finished": 2}
+    row = int(world.backend.jobs["j-0001"].document["title"].split()[1])
+    world.check({row: (state, "")})
+
+
 # --------------------------------------------------------------------------------- lost answers
 
 

@@ -19,6 +19,7 @@ import pytest
 from faults.proxy import Fault, FaultProxy
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
 from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from support.fake_backend import FakeBackend, Script
 from support.manager_run import output_path, start_job, table
 
@@ -196,8 +197,8 @@ class World:
 
     def _check_samples(self, failed: Mapping[int, tuple[str, str]]) -> None:
         """Each row is a sample; it came, or the account says why not."""
-        with closing(sqlite3.connect(f"{self.tracker}.sqlite")) as store:
-            found = store.execute("SELECT row, state, reason FROM samples ORDER BY row").fetchall()
+        with closing(SqliteJobStore(Path(f"{self.tracker}.sqlite"), read_only=True)) as store:
+            found = [(sample.row, sample.state, sample.reason) for sample in store.samples()]
         expected = [(row, "missing" if row in failed else "received") for row in range(self.jobs)]
         assert [(row, state) for row, state, _ in found] == expected
         assert all((reason is not None) == (row in failed) for row, _, reason in found)

@@ -7,6 +7,7 @@ else: the jobs and the store belong to the loop.
 from __future__ import annotations
 
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -50,8 +51,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-#: How often the same is asked of a back-end that answers, but with faults or what makes no sense.
+#: How often the same is asked of a back-end that answers others, but this with faults or what makes
+#: no sense; and with an answer that, by itself, says that it is away for a while.
 _FAULTY_TRIES = 10
+_AWAY_TRIES = 2 * _FAULTY_TRIES
 
 
 class Worker:
@@ -292,13 +295,12 @@ class Worker:
     def _not_started(self, error: BaseException, task: Task, job: BatchJob) -> life.Event:
         """Tell a refusal from what may pass; the back-end has just said that the job is there."""
         kind = self._kind(error)
-        if not isinstance(error, OpenEoApiPlainError):
-            return self._unreachable(error, job.connection)
         if kind is ErrorKind.CAPACITY:
             return life.Unreachable(one_line(error), kind, outage=False)
         # A fault that comes again and again does not pass.
-        lasting = is_fault(error) and task.tries >= _FAULTY_TRIES
-        if lasting or not is_transient(error):
+        lasting = task.tries >= (_FAULTY_TRIES if is_fault(error) else _AWAY_TRIES)
+        refused = isinstance(error, OpenEoApiPlainError) and not is_transient(error)
+        if lasting or refused:
             return life.StartFailed(f"the back-end refused to start it: {one_line(error)}", kind)
         if not task.tries:
             _log.debug("Job %s: not started: %s. Trying again.", job.job_id, one_line(error))
@@ -312,14 +314,10 @@ class Worker:
             document = job.describe()
             word = document.get("status")
         except UNWELL as error:
-            if is_gone(error):
-                message = f"{task.action.job.backend} no longer has job {job.job_id}"
-                return life.Vanished(message, ErrorKind.VANISHED)
-            if is_senseless(error) or is_fault(error):
-                return self._unreadable(task, one_line(error), outage=is_senseless(error))
-            return self._unreachable(error, job.connection)
+            return self._not_described(task, error, job.connection)
         if not isinstance(word, str):
-            return self._unreadable(task, f"its status is {word!r}", outage=False)
+            why = f"its status is {word!r}"
+            return self._unseen(task, why, _FAULTY_TRIES, life.Unreachable(why, outage=False))
         if word == "error":
             return self._failed(task, job, document)
         return self._seen(task, document)
@@ -337,13 +335,26 @@ class Worker:
             facts["running_since"] = _now()
         return life.Seen(word, facts)
 
-    def _unreadable(self, task: Task, why: str, *, outage: bool) -> life.Event:
-        """Give a job up of which the back-end has nothing to say, while it answers for others."""
+    def _not_described(
+        self, task: Task, error: BaseException, connection: Connection
+    ) -> life.Event:
+        """Tell a job that is gone from a back-end that has nothing to say of it for now."""
+        job, why = task.action.job, one_line(error)
+        if is_gone(error):
+            message = f"{job.backend} no longer has job {job.id}"
+            return life.Vanished(message, ErrorKind.VANISHED)
+        lost = self._unreachable(error, connection)
+        if is_senseless(error) or is_fault(error):
+            return self._unseen(task, why, _FAULTY_TRIES, lost)
+        return self._unseen(task, why, _AWAY_TRIES if lost.outage else math.inf, lost)
+
+    def _unseen(self, task: Task, why: str, tries: float, lost: life.Unreachable) -> life.Event:
+        """Give a job up of which a back-end that answers for others says nothing so often."""
+        if task.tries < tries:
+            return lost
         job = task.action.job
-        message = f"{job.backend} cannot describe job {job.id}: {why}"
-        if task.tries >= _FAULTY_TRIES:
-            return life.Vanished(f"{message} ({task.tries + 1} times)", ErrorKind.BACKEND_BUG)
-        return life.Unreachable(message, ErrorKind.BACKEND_BUG, outage=outage)
+        message = f"{job.backend} cannot describe job {job.id}: {why} ({task.tries + 1} times)"
+        return life.Vanished(message, ErrorKind.BACKEND_BUG)
 
     def _failed(self, task: Task, job: BatchJob, document: Mapping[str, Any]) -> life.Seen:
         """Save the log of a job that failed, and read from it why."""
@@ -456,7 +467,7 @@ class Worker:
             message = f"the results are no longer there: {one_line(error)}"
             return life.Vanished(message, ErrorKind.VANISHED)
         # What fails for one job alone does not pass, whatever the back-end says of itself.
-        tries = _FAULTY_TRIES if is_fault(error) or not is_transient(error) else 2 * _FAULTY_TRIES
+        tries = _FAULTY_TRIES if is_fault(error) or not is_transient(error) else _AWAY_TRIES
         if task.tries >= tries:
             message = f"the results cannot be read: {one_line(error)}"
             return life.FetchFailed(message, ErrorKind.RESULTS)
