@@ -210,7 +210,7 @@ def test_a_write_that_is_killed_anywhere_leaves_a_catalogue(
             except Killed:
                 done = False
         ids = set(data_files(path))  # every document that one leads to is there
-        assert ids >= {"a", "b"}
+        assert ids >= set("abcdef") or ids >= set("abdefghi"), moment
         assert ids <= set("abcdefghi")
         assert pq.read_table(out / "stac/items.parquet").num_rows in (len(old), len(new))
         write(out, new)

@@ -13,7 +13,7 @@ import math
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -58,7 +58,9 @@ def write_collection(
 ) -> Path:
     """Write a self-contained collection; return the path of ``collection.json``.
 
-    The collection is replaced last, so that whoever reads it meanwhile finds all its items. Files
+    The collection is replaced when all it leads to is there, so that whoever reads it meanwhile, or
+    after a kill, finds all items of the old one or all of the new one. In a split tree an item that
+    moves from one catalogue to another is found in both until the end: that is never lost. Files
     that would be the same are not written again; items of before that are no longer there go, and
     files of others stay. It moves together with the output folder: all addresses in it are
     relative. Items pass through one at a time; what is kept of each is its name.
@@ -112,6 +114,7 @@ def write_collection(
     links = tree.write_catalogs()
     path = folder / _COLLECTION
     _replace(path, builder.build(links, assets))
+    tree.tidy_catalogs()
     for href in obsolete:
         (folder / href).unlink(missing_ok=True)
     for emptied in sorted({(folder / href).parent for href in obsolete} - {folder}):
@@ -153,6 +156,7 @@ class _Tree:
         self._open: dict[str, str] = {}  # branch by key
         self._taken = {_COLLECTION, _TABLE, _OBSOLETE}
         self._datasets: set[str] = set()
+        self._untidy: list[str] = []  # branches whose catalogue still links to what is to go
 
     def unique_id(self, wanted: str, row: int) -> str:
         """Return the id, or one with the row when another item has it, or its file name."""
@@ -202,7 +206,11 @@ class _Tree:
         return branch
 
     def write_catalogs(self) -> list[dict[str, Any]]:
-        """Write the catalogues; return the links of the collection."""
+        """Write the catalogues; return the links of the collection.
+
+        What a catalogue had and is to lose stays in it for now: another one, which takes it, may
+        not be written yet.
+        """
         if not self._split:
             return [
                 {"rel": "item", "href": f"./{branch}/{name}", "type": "application/geo+json"}
@@ -210,27 +218,43 @@ class _Tree:
                 for name in names
             ]
         for branch, names in self._branches.items():
-            links = [
-                _link("root", ".."),
-                _link("parent", ".."),
-                *(
-                    {"rel": "item", "href": f"./{name}", "type": "application/geo+json"}
-                    for name in names
-                ),
-            ]
-            catalog = {
-                "type": "Catalog",
-                "stac_version": STAC_VERSION,
-                "id": branch,
-                "title": branch,
-                "description": f"{len(names):,} items of {self._collection}: {branch}.",
-                "links": links,
-            }
-            _replace(self._folder / branch / "catalog.json", catalog)
+            leaving = self._leaving(branch)
+            self._write_catalog(branch, [*names, *leaving])
+            if leaving:
+                self._untidy.append(branch)
         return [
             {"rel": "child", "href": f"./{branch}/catalog.json", "type": _JSON, "title": branch}
             for branch in sorted(self._branches)
         ]
+
+    def tidy_catalogs(self) -> None:
+        """Take out of the catalogues what they have lost."""
+        for branch in self._untidy:
+            self._write_catalog(branch, self._branches[branch])
+
+    def _leaving(self, branch: str) -> list[str]:
+        """Return names of items that the catalogue on disk has, and the one to come will not."""
+        place = self._folder / branch
+        hrefs = [
+            f"{branch}/{href}" for rel, href in _links(place / "catalog.json") if rel == "item"
+        ]
+        names = [inside.partition("/")[2] for inside in _inside(hrefs)]
+        staying = set(self._branches[branch])
+        return [name for name in names if name not in staying and (place / name).is_file()]
+
+    def _write_catalog(self, branch: str, names: Sequence[str]) -> None:
+        items = (
+            {"rel": "item", "href": f"./{name}", "type": "application/geo+json"} for name in names
+        )
+        catalog = {
+            "type": "Catalog",
+            "stac_version": STAC_VERSION,
+            "id": branch,
+            "title": branch,
+            "description": f"{len(names):,} items of {self._collection}: {branch}.",
+            "links": [_link("root", ".."), _link("parent", ".."), *items],
+        }
+        _replace(self._folder / branch / "catalog.json", catalog)
 
     def obsolete(self) -> list[str]:
         """Return the files that the collection on disk links to, and the one to come will not.
