@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from openeo_gfmap.local.engine import validate
 from openeo_gfmap.local.errors import OpenEOError
-from support.fake_source import FIRST_DAY, FakeCollection, pixel_values
+from support.fake_source import FIRST_DAY, FakeCatalog, FakeCollection, pixel_values
 from support.graphs import (
     MONTH,
     Graph,
@@ -133,6 +134,31 @@ def test_rename_and_drop_and_add_dimensions(result: Any) -> None:
 
     got = result(chain)
     np.testing.assert_array_equal(unsigned(got["again"]), truth("B04"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b", "crs"])
+def test_a_dimension_that_no_file_can_have_is_refused(name: str) -> None:
+    for process, arguments in {
+        "add_dimension": {"name": name, "label": "one"},
+        "rename_dimension": {"source": "bands", "target": name},
+        "flatten_dimensions": {"dimensions": ["t", "bands"], "target_dimension": name},
+    }.items():
+        g = Graph()
+        made = getattr(g, process)(data=load(g, ["B02", "B04"], PLACE), **arguments)
+        (problem,) = validate(g.result(made), catalog=FakeCatalog())
+        assert problem.code == "ProcessParameterInvalid"
+        assert f"{name!r} cannot name a dimension" in problem.message
+
+
+def test_a_band_may_be_called_as_a_dimension(result: Any) -> None:
+    def chain(g: Graph, c: Any) -> Any:
+        c = g.rename_labels(data=c, dimension="bands", source=["B04", "B02"], target=["d", "."])
+        return g.add_dimension(data=c, name="d", label="one")
+
+    got = result(chain)
+    assert got["d"].values.tolist() == ["one"]
+    np.testing.assert_array_equal(unsigned(got["d_band"]).squeeze(), truth("B04"))
+    np.testing.assert_array_equal(unsigned(got["._band"]).squeeze(), truth("B02"))
 
 
 def test_rename_labels_by_place_when_only_some_are_wanted(result: Any) -> None:

@@ -103,11 +103,21 @@ def band_axis(call: Call, meta: CubeMeta) -> str:
 
 
 def new_dimension(call: Call, meta: CubeMeta, dimension: str, code: str = "DimensionExists") -> str:
-    """Return the name of a dimension to be made, which the cube must not have yet."""
+    """Return the name of a dimension to be made, which the cube must not have yet.
+
+    It is a name that files can have, too.
+    """
     if dimension in meta.dims:
         raise OpenEOError(
             code,
             f"Node {call.node.id!r}: the cube has a dimension {dimension!r} already.",
+            node=call.node.id,
+        )
+    if dimension in ("", ".", "crs") or "/" in dimension:
+        raise OpenEOError(
+            "ProcessParameterInvalid",
+            f"Node {call.node.id!r}: {dimension!r} cannot name a dimension; give a name without a "
+            "slash, and not 'crs', which files keep for the projection.",
             node=call.node.id,
         )
     return dimension

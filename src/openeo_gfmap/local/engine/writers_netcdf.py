@@ -99,7 +99,7 @@ def write_netcdf(
     fill = None if stored_nodata is None else _as_stored(stored_nodata)[0]
     dims = tuple(d for d in cube.dims if d != "bands")
     coordinates = {dim: _coordinate(dim, cube) for dim in dims}
-    names = _variable_names(bands)
+    names = _variable_names(bands, dims)
     attributes = [
         {"long_name": band, "units": "", **(band_attrs or {}).get(band, {})} for band in bands
     ]
@@ -165,9 +165,9 @@ def _split_bands(cube: Cube) -> tuple[tuple[str, ...], NdArray, float | None]:
     return names, np.moveaxis(data, cube.axis("bands"), 0), nodata
 
 
-def _variable_names(bands: tuple[str, ...]) -> list[str]:
+def _variable_names(bands: tuple[str, ...], dims: tuple[str, ...]) -> list[str]:
     """Turn band labels into variable names: no slash (an HDF5 path), no coordinate's name."""
-    taken = {"t", "x", "y", "crs"}
+    taken = {"t", "x", "y", "crs", ".", *dims}
     names = []
     for band in bands:
         name = band.replace("/", "_") or BANDLESS_NAME

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import OpenEOError
-from ..axes import dims_in_order, existing, label_array, not_spatial, without
+from ..axes import dims_in_order, existing, label_array, new_dimension, not_spatial, without
 from ..callbacks import BoundCallback, evaluate_callback, only_call
 from ..cube import Array, Cube
 from ..demands import Demand, Window, in_order
@@ -182,6 +182,8 @@ def _apply_dimension_meta(call: Call, context: PlanContext) -> CubeMeta:
         return meta.patch(time=f"{meta.time}/{call.node.id}") if dimension == "t" else meta
     not_spatial(call, target, "target_dimension")
     rest = without(meta, dimension)
+    if target not in rest.dims:
+        new_dimension(call, rest, str(target))
     return rest.patch(dims=dims_in_order(tuple(dict.fromkeys((*rest.dims, target)))))
 
 
