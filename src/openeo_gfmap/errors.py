@@ -22,6 +22,11 @@ Every message says the value that was wrong, what was expected and the next step
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
 __all__ = [
     "AuthenticationFailed",
     "BackendError",
@@ -39,6 +44,8 @@ __all__ = [
     "UnsupportedBackend",
     "UnsupportedCollection",
     "UploadFailed",
+    "Words",
+    "concerning",
 ]
 
 
@@ -46,8 +53,62 @@ class GfmapError(Exception):
     """Base of every error that openeo-gfmap raises on purpose."""
 
 
+class Words:
+    """How a message calls settings: here as a program does.
+
+    Who offers the same settings in another form, such as a settings file, derives a class from it.
+    Settings are called by their path in the arguments of an extraction, those of a recipe without
+    its name: "samples", "size", "columns.sample_id", "period.start".
+    """
+
+    def name(self, program: str, *settings: str) -> str:
+        """Return what to call settings of one part, which a program calls as given."""
+        del settings
+        return program
+
+    def value(self, setting: str, value: Any) -> str:
+        """Return how a setting is given a value."""
+        return f"{setting.rpartition('.')[2]}={value!r}"
+
+    def either(self, program: str, command: str) -> str:
+        """Return what to say to somebody who writes a program, or to who gives commands."""
+        del command
+        return program
+
+
 class InputError(GfmapError, ValueError):
-    """What the caller passed in cannot be used; nothing was done with it."""
+    """What the caller passed in cannot be used; nothing was done with it.
+
+    Parameters
+    ----------
+    message : str or callable
+        What is wrong. One that names settings, which a settings file calls otherwise, is a function
+        of `Words`.
+    about : str, optional
+        The setting that is wrong, as `Words` calls them.
+    """
+
+    def __init__(self, message: str | Callable[[Words], str], *, about: str | None = None):
+        super().__init__(message if isinstance(message, str) else message(Words()))
+        self.about = about
+        self._message = message
+
+    def told(self, words: Words) -> str:
+        """Return the message in other words."""
+        return self._message(words) if callable(self._message) else self._message
+
+    def __reduce__(self) -> tuple[Any, ...]:  # functions cannot be pickled
+        return partial(type(self), about=self.about), (str(self),)
+
+
+@contextmanager
+def concerning(setting: str) -> Iterator[None]:
+    """Say of an `InputError` that it is about a setting, unless it says so itself."""
+    try:
+        yield
+    except InputError as error:
+        error.about = error.about or setting
+        raise
 
 
 class MissingCrs(InputError):

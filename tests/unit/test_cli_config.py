@@ -20,8 +20,9 @@ from openeo_gfmap.cli.config import (
     find_config,
     load_config,
 )
+from openeo_gfmap.cli.settings_file import shown
 from openeo_gfmap.cli.template import guess, write_template
-from openeo_gfmap.cli.values import shown
+from openeo_gfmap.cli.words import TOML
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.quality import QualityGates
@@ -124,10 +125,13 @@ WRONG = [
     ("size = 32", "siez = 32", "line 6: [recipe] has no key 'siez'; did you mean 'size'?"),
     ("size = 32", "size = -1", "line 6: [recipe] size is -1; it must be more than 0."),
     ("size = 32", 'size = "a"', "line 6: [recipe] size is 'a'; expected a whole number."),
-    ("size = 32", "size = true", "line 6: [recipe] size is True; expected a whole number."),
-    ("size = 32", "size = 33", "line 6: [recipe] a side of 33 pixels"),
+    ("size = 32", "size = true", "line 6: [recipe] size is true; expected a whole number."),
+    ("size = 32", "size = 33", "line 6: [recipe] size: a side of 33 pixels"),
     ("labels = false", "labels = 3", "line 11: [recipe] labels is 3; expected a section"),
-    ('end = "2021-07-01"', 'end = "2020"', "line 1"),
+    ('end = "2021-07-01"', 'end = "2020"', "line 15: [recipe.period] end is '2020' ("),
+    ('end = "2021-07-01"', "end = 2020-01-01", "line 15: [recipe.period] end: the period from"),
+    ("size = 32", 'composite = "fortnight"', "line 6: [recipe] composite is 'fortnight'; expected"),
+    ("size = 32", "snap = 30\nsize = 32", "line 7: [recipe] size: a side of 32 pixels of 10 m"),
     ("max_nodata = 0.5", "max_nodata = 50", "line 21: [gates] max_nodata is 50"),
     ("max_attempts = 3", "max_attempts = 0", "line 25: [retry] max_attempts is 0"),
     ("max_costs = 100", "max_costs = -1", "line 28: [limits] max_costs is -1"),
@@ -135,7 +139,7 @@ WRONG = [
     ("[gates]", "[gates", "line 20"),
     ("labels = false", "cloud_mask.kernel = 3", "line 11: [recipe.cloud_mask] has no key 'kernel'"),
     ("labels = false", "labels = { atribute = 3 }", "line 11: [recipe.labels] has no key 'atr"),
-    ("[backend]", "[[backend]]", "line 17: backend is [{'parallel_jobs': 4}]; expected a section"),
+    ("[backend]", "[[backend]]", "line 17: backend is [{ \"parallel_jobs\" = 4 }]; expected a"),
     ("# A comment", "size = 3", "line 1: size is 3; it stands in no section"),
     ("size = 32", 'path = """{sample_id}\nsize = 3"""\nsiez = 3', "line 8: [recipe] has no key"),
     ("max_nodata = 0.5", 'bands = ["S2-L2A-B4"]', "line 21: [gates] bands has 'S2-L2A-B4', which"),
@@ -156,7 +160,7 @@ def test_what_is_wrong_is_told_with_file_line_and_key(
 
 #: What is found out only when samples and back-end are looked at, too.
 LATER = [
-    ('path = "fields.gpkg"', 'path = "other.gpkg"', "line 3: [samples] path: "),
+    ('path = "fields.gpkg"', 'path = "other.gpkg"', "line 3: [samples] path: there is no file "),
     ('path = "fields.gpkg"', 'path = "fields.gpkg"\nref_id = "a"', "line 4: [samples] ref_id: "),
     ("labels = false", 'labels.attribute = "crop"', "line 11: [recipe.labels] attribute: the "),
     ('"S2-L2A-B04",', '"S2-L2A-B99",', "line 7: [recipe] bands: Bands ['S2-L2A-B99'] are not"),
@@ -183,6 +187,94 @@ def test_what_samples_and_back_end_do_not_allow_is_told_with_its_place(
     with pytest.raises(InputError) as error:
         config.check(config.extraction())
     assert f"gfmap.toml, {message}" in str(error.value)
+
+
+#: What is wrong with samples: a table of them, more settings, and what is said.
+SAMPLES: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"uid": ["a", "a"]}, "",
+        "line 2: [samples] sample_id: {file}: 1 values of uid occur more than once, such as 'a'; "
+        "each sample needs its own, since files are named by it. Drop the duplicates, or name "
+        "another column as [samples] sample_id.",
+    ),
+    (
+        {"code": [1, None]}, 'sample_id = "code"',
+        "line 4: [samples] sample_id: {file}: 1 samples have no code, in rows 1; each needs one",
+    ),
+    ({"a": [1, 2]}, 'sample_id = "b"', "line 4: [samples] sample_id: the samples have no column "
+     "'b' for [samples] sample_id; they have a, geometry."),
+    (
+        {"day": ["1/6/2021", "soon"]}, 'valid_date = "day"',
+        "line 4: [samples] valid_date: {file}: column day holds '1/6/2021', 'soon'; expected dates "
+        "such as 2021-06-01, the year first. Mend it, or name another column as [samples] "
+        "valid_date.",
+    ),
+    (
+        {"date": ["2021-06-01", None]}, "",
+        "line 2: [samples] valid_date: 1 of 2 samples to be extracted have no date, such as '1'; "
+        "fill it in, name its column as [samples] valid_date, or give all samples one period: "
+        "[recipe.period] start and end.",
+    ),
+    (
+        {"extract": ["yes", "no"]}, "",
+        "line 2: [samples] extract: {file}: column extract holds 'yes', 'no'; expected true and",
+    ),
+    (
+        {"extract": [1, 1]}, "min_extract = 2",
+        "line 4: [samples] min_extract: {file}: no sample is to be extracted: extract is nowhere "
+        "true, or 2 or more. Set it, or lower [samples] min_extract.",
+    ),
+    (
+        {"x": [1, 2]}, "[recipe]\nlabels = { names = 'y' }",
+        "line 5: [recipe.labels] attribute: the samples have no column 'croptype_label' to make "
+        "labels of; they have x, geometry, sample_id, extract, ref_id, valid_date. Name one of "
+        "them as [recipe.labels] attribute, or make no labels: labels = false in [recipe].",
+    ),
+    (
+        {"x": [1, 2]}, '[recipe]\nlabels = false\npath = "{y}.nc"\n[recipe.period]\n'
+        "start = 2021-01-01\nend = 2021-02-01",
+        "line 6: [recipe] path: the path template '{y}.nc' has the field 'y', which the samples do",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "more", "message"), SAMPLES, ids=[m for *_, m in SAMPLES])
+def test_what_is_wrong_with_samples_is_told_in_words_of_the_file(
+    columns: dict[str, Any], more: str, message: str, tmp_path: Path
+) -> None:
+    file = fields(tmp_path, **columns)
+    path = tmp_path / "gfmap.toml"
+    recipe = "" if "[recipe]" in more else "\n[recipe]\nlabels = false"
+    path.write_text(f'# Mine\n[samples]\npath = "fields.gpkg"\n{more}{recipe}\n', encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        load_config(path, (), {}).extraction()
+    assert f"gfmap.toml, {message.replace('{file}', str(file))}" in str(error.value)
+
+
+def test_what_a_program_is_to_write_is_not_told_to_who_has_a_file(tmp_path: Path) -> None:
+    frame = gpd.GeoDataFrame({"a": [1]}, geometry=[Point(5, 51)])
+    frame.to_parquet(tmp_path / "fields.parquet")
+    (tmp_path / "table.csv").write_text("lon,lat\n4,51\n")
+    samples = [("samples.path", str(tmp_path / "fields.parquet")), ("recipe.labels", "false")]
+    with pytest.raises(InputError, match=r"option samples.path: .* no CRS.*ogr2ogr -a_srs"):
+        load_config(None, samples, {}).extraction()
+    samples[0] = ("samples.path", str(tmp_path / "table.csv"))
+    with pytest.raises(InputError, match=r"only the columns lon, lat.*ogr2ogr -oo X_POSSIBLE"):
+        load_config(None, samples, {}).extraction()
+    cdse = [("samples.path", str(fields(tmp_path, a=[1, 2]))), ("backend.name", "cdse")]
+    with pytest.raises(InputError, match=r'give upload = "https://…" in \[backend\], a store that'):
+        load_config(None, cdse, {}).extraction()
+    with pytest.raises(InputError, match=r"have a mask, as \[recipe.cloud_mask\] says it"):
+        load_config(None, [*samples, ("recipe.composite", "month"), ("recipe.cloud_mask", "no")])
+
+
+def test_an_error_that_names_settings_can_be_pickled() -> None:
+    import pickle
+
+    error = InputError(lambda words: words.name("Labels", "labels"), about="labels")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.about, again.told(TOML)) == ("Labels", "labels", "Labels")
+    assert error.told(TOML) == "[recipe.labels]"
 
 
 def test_a_variable_that_names_no_section_is_told(

@@ -83,7 +83,9 @@ def test_columns_are_known_by_their_usual_names_in_any_case(role: str, column: s
 def test_columns_can_be_named() -> None:
     samples = prepared(fields().assign(code=[7, 8, 9, 10]), columns=SampleColumns(sample_id="code"))
     assert list(samples.sample_id) == ["7", "8", "9", "10"]
-    with pytest.raises(InputError, match=r"no column 'kode'.*sample_id; they have sample_id"):
+    with pytest.raises(
+        InputError, match=r"no column 'kode' for SampleColumns\(sample_id=…\); they have"
+    ):
         prepared(fields(), columns=SampleColumns(sample_id="kode"))
 
 
@@ -113,7 +115,11 @@ def test_extract_can_be_a_level(levels: list[Any], least: int, expected: list[bo
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"sample_id": ["a", "a", "b", "b"]}, InputError, "2 values of sample_id.*'a', 'b'"),
+        (
+            {"sample_id": ["a", "a", "b", "b"]},
+            InputError,
+            "the samples: 2 values of sample_id.*'a', 'b'",
+        ),
         ({"sample_id": ["a", None, "c", "d"]}, InputError, r"1 samples have no sample_id.*\b1\b"),
         ({"extract": [False] * 4}, InputError, "no sample is to be extracted"),
         ({"extract": ["yes", "no", "no", "no"]}, InputError, "column extract holds 'yes', 'no'"),
@@ -176,14 +182,14 @@ def test_a_job_covers_all_its_samples() -> None:
 
 
 def test_periods_that_cannot_be_meant() -> None:
-    with pytest.raises(InputError, match="before=-1"):
+    with pytest.raises(InputError, match="before is -1; expected days"):
         AroundDate(-1, 10)
     with pytest.raises(InputError, match="is empty"):
         FixedDates("2021-02-01", "2021-02-01")
-    with pytest.raises(InputError, match="expected dates such as"):
+    with pytest.raises(InputError, match=r"start is '1 June'.*expected a date such as"):
         FixedDates("1 June", "2021-02-01")
     undated = prepared(fields(valid_date=None))
-    with pytest.raises(InputError, match="4 samples have no date, such as 'a'"):
+    with pytest.raises(InputError, match=r"4 of 4 samples .* no date, such as 'a'"):
         AroundDate().of(undated)
 
 
@@ -289,10 +295,11 @@ def test_legends() -> None:
     ("arguments", "match"),
     [
         ({"size": 0}, "size is 0"),
+        ({"grid_resolution": 16}, "grid_resolution is 16"),
         ({"size": 63}, "63 pixels of 10 m is 630 m, no multiple of snap=20 m"),
         ({"bands": ()}, "bands is empty"),
         ({"max_cloud_cover": 120}, "max_cloud_cover is 120"),
-        ({"composite": "fortnight"}, "'fortnight' is neither"),
+        ({"composite": "fortnight"}, "composite is 'fortnight'; expected one of .*month"),
         ({"composite": "month", "cloud_mask": None}, "without cloud_mask"),
         ({"composite": "month", "composite_by": "sum"}, "expected median or mean"),
         ({"path": "{sample_id"}, "path template"),
@@ -337,6 +344,19 @@ def test_the_job_table_has_the_wanted_first_and_what_touches_them_after() -> Non
     assert second["properties"]["extract"] is False
 
 
+def test_samples_without_a_date_are_counted_over_all_jobs() -> None:
+    # The first two are far from the others, so that they are a job of their own.
+    samples = fields(valid_date=[None, "2021-06-01", "2021-06-01", None], extract=True)
+    far = samples.geometry.translate(xoff=20).where([True, True, False, False], samples.geometry)
+    with pytest.raises(
+        InputError, match=r"^2 of 4 samples to be extracted have no date, .*'a', 'd'"
+    ):
+        Extraction(Sentinel2Patches(), samples.set_geometry(far))
+    # Nobody needs the date of a sample that gets no patch.
+    samples = samples.assign(valid_date=["2021-06-01"] * 3 + [None], extract=[True] * 3 + [False])
+    assert Extraction(Sentinel2Patches(), samples).plan().samples == 3
+
+
 def test_samples_that_meet_in_one_path_are_refused() -> None:
     with pytest.raises(InputError, match="add a field that tells them apart"):
         Extraction(Sentinel2Patches(path="{ref_id}/{start_date}.nc"), fields())
@@ -345,7 +365,7 @@ def test_samples_that_meet_in_one_path_are_refused() -> None:
 
 
 def test_other_back_ends_need_a_store_for_the_windows() -> None:
-    with pytest.raises(InputError, match=r"pass upload='https://"):
+    with pytest.raises(InputError, match=r"give upload='https://.*or a function"):
         Extraction(Sentinel2Patches(), fields(), "cdse")
     with pytest.raises(InputError, match=r"back-end 'nowhere' is not known; use one of .*cdse"):
         Extraction(Sentinel2Patches(), fields(), "nowhere")

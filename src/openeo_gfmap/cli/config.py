@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openeo_gfmap.cli.settings_file import PREFIX, Settings, nearest, read_settings
-from openeo_gfmap.cli.values import build, located, settable, shown
+from openeo_gfmap.cli.settings_file import PREFIX, Settings, nearest, read_settings, shown
+from openeo_gfmap.cli.values import build, located, settable
+from openeo_gfmap.cli.words import PARTS, TOML, setting_of
 from openeo_gfmap.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ SECTIONS: Final = (
     "output", "gates", "retry", "limits",
 )  # fmt: skip
 #: Parts of the recipe that are sections of their own, and parts of the options that are.
-_OWN_SECTIONS: Final = ("period", "labels", "cloud_mask", "columns", "min_extract")
+_OWN_SECTIONS: Final = (*PARTS, "columns", "min_extract")
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,10 @@ class Config:
         try:
             yield
         except InputError as error:
-            place = self.settings.place_of(str(error)) if self.settings is not None else None
-            if place is None:
+            if error.about is None or self.settings is None:
                 raise
-            raise InputError(f"{place}: {error}") from error
+            place = self.settings.place_of(*setting_of(error.about))
+            raise InputError(f"{place}: {error.told(TOML)}") from error
 
     def sections(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Iterate over all sections and their values, as a file would hold them."""
@@ -306,7 +307,7 @@ def _check_sections(settings: Settings) -> None:
             if key in SECTIONS
             else "it stands in no section; put it below one, such as [recipe]"
         )
-        raise InputError(f"{setting.where}: {key} is {setting.value!r}; {told}.")
+        raise InputError(f"{setting.where}: {key} is {shown(setting.value)}; {told}.")
     for name in settings.names():
         # A table inside a section is a value, and looked at as that.
         parent = name.rpartition(".")[0]
@@ -332,7 +333,7 @@ def _recipe(settings: Settings, samples: SamplesSection) -> Recipe:
     kind = RECIPES[name]
     columns = SampleColumns(samples.sample_id, samples.valid_date, samples.extract, samples.ref_id)
     further: dict[str, Any] = {"columns": columns, "min_extract": samples.min_extract}
-    for part in ("period", "labels", "cloud_mask"):
+    for part in PARTS:
         made = _part(settings, part, given)
         if made is not _NOT_SAID:
             further[part] = made
@@ -358,8 +359,8 @@ def _part(settings: Settings, part: str, given: Mapping[str, Any]) -> Any:
         if str(given[part].value).lower() in ("false", "none", "no") and part != "period":
             return None
         raise InputError(
-            f"{given[part].where}: [recipe] {part} is {given[part].value!r}; expected a section "
-            f"[{name}]" + ("." if part == "period" else ", or false for none.")
+            f"{given[part].where}: [recipe] {part} is {shown(given[part].value)}; expected a "
+            f"section [{name}]" + ("." if part == "period" else ", or false for none.")
         )
     if not found:
         return _NOT_SAID

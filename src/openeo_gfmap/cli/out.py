@@ -23,6 +23,7 @@ from typing import Annotated, Any
 
 import typer
 
+from openeo_gfmap.cli.words import TOML
 from openeo_gfmap.errors import GfmapError, InputError, TrackerLocked
 
 __all__ = ["Exit", "Json", "Out", "Quiet", "Verbose", "speaking"]
@@ -132,7 +133,8 @@ def _fail(out: Out, error: BaseException, status: Exit, *, verbose: bool) -> Non
         import traceback  # noqa: PLC0415
 
         traceback.print_exception(error)
-    message = " ".join(str(error).split())
+    told = error.told(TOML) if isinstance(error, InputError) else str(error)
+    message = " ".join(told.split())
     if out.as_json:
         out.document({"error": message, "status": int(status)})
     mark = "" if status is Exit.INTERRUPTED else "Error: "

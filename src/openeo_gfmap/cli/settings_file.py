@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import json
 import logging
 import re
 import tomllib
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from openeo_gfmap.errors import InputError
 
-__all__ = ["PREFIX", "Setting", "Settings", "nearest", "read_settings"]
+__all__ = ["PREFIX", "Setting", "Settings", "nearest", "read_settings", "shown"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,27 +74,11 @@ class Settings:
         """Return where a section begins."""
         return self._sections.get(section, f"section [{section}]")
 
-    def place_of(self, message: str) -> str | None:
-        """Return the place, section and key of the setting that a message is about; None for none.
-
-        A message that names a key, or shows a value, is taken to be about that setting.
-        """
-        for is_meant in (_names_key, _shows_value):
-            for (section, key), setting in self._found.items():
-                if is_meant(message, key, setting.value):
-                    return f"{setting.where}: [{section}] {key}"
-        return None
-
-
-def _names_key(message: str, key: str, _: Any) -> bool:
-    # Keys of one word are words of the language, too.
-    return "_" in key and re.search(rf"\b{key}\b", message) is not None
-
-
-def _shows_value(message: str, _: str, value: Any) -> bool:
-    values = value if isinstance(value, list) else [value]
-    texts = [each for each in values if isinstance(each, str) and each]
-    return any(repr(text) in message or ("." in text and text in message) for text in texts)
+    def place_of(self, section: str, key: str) -> str:
+        """Return place, section and key of a setting, also of one that was not said."""
+        said = self._found.get((section, key))
+        where = said.where if said is not None else self._sections.get(section)
+        return f"{where}: [{section}] {key}" if where else f"[{section}] {key}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -234,3 +219,17 @@ def _paths(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             value = {}  # noqa: PLW2901 - the header of an array of tables
         inner = list(_paths(value)) if isinstance(value, dict) else []
         yield from ((key, *below) for below in inner or [()])
+
+
+def shown(value: Any) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(str(key))} = {shown(each)}" for key, each in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    return "false" if value is None else str(value)

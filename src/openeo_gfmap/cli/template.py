@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from openeo_gfmap.cli.values import shown
+from openeo_gfmap.cli.settings_file import shown
 
 __all__ = ["Guess", "guess", "write_template"]
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
+from datetime import date
 from typing import Any, TypeVar
 
-from openeo_gfmap.cli.settings_file import Setting, nearest
+from openeo_gfmap.cli.settings_file import Setting, nearest, shown
+from openeo_gfmap.cli.words import TOML, setting_of
 from openeo_gfmap.errors import InputError
 
-__all__ = ["build", "located", "settable", "shown"]
+__all__ = ["build", "located", "settable"]
 
 Built = TypeVar("Built")
 
@@ -80,9 +83,15 @@ def located(section: str, given: Mapping[str, Setting], where: str) -> Iterator[
     try:
         yield
     except InputError as error:
-        named = next((key for key in given if key in str(error)), None)
-        place = given[named].where if named else where
-        raise InputError(f"{place}: [{section}] {error}") from error
+        told = error.told(TOML)
+        if error.about is not None:
+            named = setting_of(error.about)[1]
+        else:  # checks of values begin with the name of what they are about
+            named = next((key for key in given if re.match(rf"{key}\b", told)), "")
+        place = given[named].where if named in given else where
+        if named and not re.match(rf"{named}\b", told):
+            told = f"{named}: {told}"
+        raise InputError(f"{place}: [{section}] {told}") from error
 
 
 def _converted(setting: Setting, hint: Any, name: str) -> Any:
@@ -90,12 +99,18 @@ def _converted(setting: Setting, hint: Any, name: str) -> Any:
     choices = _choices(hint)
     if setting.is_text:
         value = _from_text(str(value), choices)
+    elif isinstance(value, date) and str in choices:
+        value = value.isoformat()  # TOML has dates; here they are text
     for kind in choices:
         fits, made = _fit(value, kind)
         if fits:
             return made
     expected = " or ".join(dict.fromkeys(filter(None, map(_word, choices))))
-    raise InputError(f"{setting.where}: {name} is {setting.value!r}; expected {expected}.")
+    raise InputError(f"{setting.where}: {name} is {_told(setting.value)}; expected {expected}.")
+
+
+def _told(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else shown(value)
 
 
 def _choices(hint: Any) -> list[Any]:
@@ -159,17 +174,3 @@ def _word(kind: Any) -> str:
     if origin is tuple:
         return "a list"
     return "a table" if origin is not None else ""
-
-
-def shown(value: Any) -> str:
-    """Return a value as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(shown, value))}]"
-    if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(str(key))} = {shown(each)}" for key, each in value.items())
-        return f"{{ {', '.join(pairs)} }}"
-    return "false" if value is None else str(value)

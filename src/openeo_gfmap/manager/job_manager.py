@@ -108,7 +108,9 @@ class GFMAPJobManager:
         if n_threads < 1:
             raise InputError(f"n_threads is {n_threads}; it must be 1 or more.")
         if not 0 <= poll_sleep < float("inf"):
-            raise InputError(f"poll_sleep is {poll_sleep}; it must be a number of seconds.")
+            raise InputError(
+                f"poll_sleep is {poll_sleep}; it must be a number of seconds.", about="poll_sleep"
+            )
         self._output_dir = Path(output_dir).absolute()
         self._path_generator = PathGenerator(output_path_generator)
         self._post_job_action = (

@@ -37,8 +37,10 @@ def check_parallel_jobs(name: str, parallel_jobs: object) -> None:
     number = _whole(parallel_jobs)
     if number is None or number < 1:
         raise InputError(
-            f"parallel_jobs of {name!r} is {parallel_jobs!r}; it must be a whole number, 1 or "
-            "more, or a function from a time to one."
+            lambda words: (
+                f"parallel_jobs of {name!r} is {parallel_jobs!r}; it must be a whole number, 1 or "
+                f"more{words.either(', or a function from a time to one', '')}."
+            )
         )
 
 

@@ -97,8 +97,11 @@ def _checked_geometries(gdf: gpd.GeoDataFrame) -> tuple[Geometries, CRS]:
         raise InputError("The GeoDataFrame has no rows; expected at least one to make jobs of.")
     if gdf.crs is None:
         raise MissingCrs(
-            f"The geometry column {gdf.active_geometry_name!r} has no CRS, so that its "
-            "coordinates have no place; set the right one with set_crs()."
+            lambda words: (
+                f"The geometry column {gdf.active_geometry_name!r} has no CRS, so that its "
+                "coordinates have no place; set the right one with "
+                + words.either("set_crs().", "`ogr2ogr -a_srs EPSG:… with_crs.gpkg FILE`.")
+            )
         )
     return np.asarray(gdf.geometry.array), gdf.crs
 

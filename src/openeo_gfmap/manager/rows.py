@@ -8,13 +8,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openeo_gfmap.errors import InputError
+from openeo_gfmap.errors import InputError, Words
 from openeo_gfmap.manager.job_store import JobStore, Record
 from openeo_gfmap.manager.lifecycle import Job
 
@@ -238,7 +238,8 @@ def merge(store: JobStore, df: pd.DataFrame) -> int:
                     continue
             taken = by_label.get(json.dumps(record.label))
             if taken is not None:
-                raise InputError(_differs(store.record(taken), record, columns))
+                stored = store.record(taken)
+                raise InputError(partial(_differs, stored, record, columns), about="tracker")
             yield Job(row, backend=wanted_backend(record)), record
             row += 1
 
@@ -252,15 +253,20 @@ def merge(store: JobStore, df: pd.DataFrame) -> int:
         return store.add(merged, chain([first], rows))
 
 
-def _differs(stored: Record, record: Record, columns: Sequence[str]) -> str:
+def _differs(stored: Record, record: Record, columns: Sequence[str], words: Words) -> str:
     """Say why a row cannot be taken in."""
     differing = [
         name for name in columns if text_of(stored.values.get(name)) != text_of(record.values[name])
     ]
     return (
         f"row {record.label!r} of the table is not the row of that label in the tracker: "
-        f"{', '.join(differing) or 'its number of copies'} differs. Name another tracker for "
-        "another set of jobs, or give new rows new labels to add them to this one."
+        f"{', '.join(differing) or 'its number of copies'} differs. "
+        + words.either(
+            "Name another tracker for another set of jobs, or give new rows new labels to add them "
+            "to this one.",
+            "The folder holds a run of other samples or settings: name another one, or go back to "
+            "those; what was run is in the gfmap.toml there.",
+        )
     )
 
 

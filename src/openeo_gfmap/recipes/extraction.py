@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import openeo
 
 from openeo_gfmap.backend import BACKEND_CONNECTIONS, Backend
-from openeo_gfmap.errors import InputError
+from openeo_gfmap.errors import InputError, Words, concerning
 from openeo_gfmap.manager.background import Run
 from openeo_gfmap.manager.job_manager import GFMAPJobManager
 from openeo_gfmap.manager.ledger import SampleState
@@ -138,24 +138,36 @@ class Extraction:
         except ValueError:
             raise InputError(
                 f"back-end {backend!r} is not known; use one of "
-                f"{', '.join(known.value for known in Backend)}."
+                f"{', '.join(known.value for known in Backend)}.",
+                about="backend",
             ) from None
         if connection is None and self._backend not in BACKEND_CONNECTIONS:
-            raise InputError(f"back-end {self._backend.value!r} needs a connection; pass one.")
-        if self._backend is not Backend.LOCAL and upload is None and "start_job" not in parts:
             raise InputError(
-                f"back-end {self._backend.value!r} has to read the windows from an address; pass "
-                "upload='https://…', a store that takes HTTP PUT, or a function that stores them."
+                f"back-end {self._backend.value!r} needs a connection; pass one.", about="backend"
             )
+        if self._backend is not Backend.LOCAL and upload is None and "start_job" not in parts:
+            raise InputError(self._no_store, about="upload")
         self.recipe = recipe
-        store = _putting(upload) if isinstance(upload, str) else upload
+        with concerning("upload"):
+            store = _putting(upload) if isinstance(upload, str) else upload
         self._connection = connection or BACKEND_CONNECTIONS[self._backend]
         frame, name = read_samples(samples)
         self.samples = prepare_samples(
-            frame, recipe.columns, name=name, min_extract=recipe.min_extract
+            frame,
+            recipe.columns,
+            name=name,
+            min_extract=recipe.min_extract,
+            source=str(samples) if isinstance(samples, str | Path) else "the samples",
         )
         made = recipe.parts(self.samples, self._backend.value, store)
         self.parts: Parts = replace(made, **parts)
+
+    def _no_store(self, words: Words) -> str:
+        return (
+            f"back-end {self._backend.value!r} has to read the windows from an address; give "
+            f"{words.value('upload', 'https://…')}, a store that takes HTTP PUT"
+            f"{words.either(', or a function that stores them', '')}."
+        )
 
     def plan(self, history: RunFolder | None = None) -> Plan:
         """Return what will be done; nothing is asked of the back-end.
@@ -213,7 +225,8 @@ class Extraction:
             post_job_action=self.parts.post_job_action,
             **arguments,
         )
-        manager.add_backend(self._backend.value, self._connection, parallel_jobs)
+        with concerning("parallel_jobs"):
+            manager.add_backend(self._backend.value, self._connection, parallel_jobs)
         manager.setup_stac(self.recipe.constellation)
         return manager
 

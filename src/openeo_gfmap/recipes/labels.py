@@ -6,12 +6,13 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from openeo_gfmap.errors import InputError
+from openeo_gfmap.errors import InputError, Words
 from openeo_gfmap.files import whole
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class Labels:
     variable: str = "LABEL"
 
     def __post_init__(self) -> None:
-        if not self.attribute or not self.variable:
-            raise InputError("Labels need the name of an attribute and of a variable.")
+        for name, what in (("attribute", "a column of the samples"), ("variable", "a variable")):
+            if not getattr(self, name):
+                raise InputError(
+                    f"{name} is empty; expected the name of {what}.", about=f"labels.{name}"
+                )
 
 
 def legend_of(samples: gpd.GeoDataFrame, labels: Labels) -> dict[str, int]:
@@ -60,11 +64,12 @@ def legend_of(samples: gpd.GeoDataFrame, labels: Labels) -> dict[str, int]:
     InputError
         When there is no such column, or it holds what cannot be a label.
     """
-    for column in (labels.attribute, labels.names):
+    for setting in ("attribute", "names"):
+        column = getattr(labels, setting)
         if column is not None and column not in samples:
             raise InputError(
-                f"the samples have no column {column!r} to make labels of; they have "
-                f"{', '.join(map(str, samples.columns))}. Name one in Labels, or use labels=None."
+                partial(_no_column, setting, column, list(map(str, samples.columns))),
+                about=f"labels.{setting}",
             )
     values = samples[labels.attribute].dropna()
     if values.dtype.kind in "iufb":
@@ -73,12 +78,21 @@ def legend_of(samples: gpd.GeoDataFrame, labels: Labels) -> dict[str, int]:
         if len(wrong):
             raise InputError(
                 f"column {labels.attribute} holds {wrong[0]:g}; labels are whole numbers from 1 "
-                f"to {2**31 - 1}, or texts."
+                f"to {2**31 - 1}, or texts.",
+                about="labels.attribute",
             )
         names = samples.loc[values.index, labels.names] if labels.names else values.astype(int)
         pairs = {int(number): str(name) for number, name in zip(numbers, names, strict=True)}
         return {name: number for number, name in sorted(pairs.items()) if number}
     return {name: number for number, name in enumerate(sorted(set(map(str, values))), start=1)}
+
+
+def _no_column(setting: str, column: str, columns: Sequence[str], words: Words) -> str:
+    told = words.name(f"Labels({setting}=…)", f"labels.{setting}")
+    return (
+        f"the samples have no column {column!r} to make labels of; they have {', '.join(columns)}. "
+        f"Name one of them as {told}, or make no labels: {words.value('labels', None)}."
+    )
 
 
 def word(name: str) -> str:

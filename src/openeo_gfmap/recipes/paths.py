@@ -40,12 +40,14 @@ class PathTemplate:
         if path.is_absolute() or ".." in path.parts or "\\" in self.template:
             raise InputError(
                 f"the path template {self.template!r} leaves the output folder; expected a "
-                "relative path with '/' and without '..'."
+                "relative path with '/' and without '..'.",
+                about="path",
             )
         if not self.fields:
             raise InputError(
                 f"the path template {self.template!r} has no field, so that all files would have "
-                "one path; add one, such as {sample_id}."
+                "one path; add one, such as {sample_id}.",
+                about="path",
             )
 
     @property
@@ -54,7 +56,11 @@ class PathTemplate:
         try:
             parts = list(string.Formatter().parse(self.template))
         except ValueError as error:
-            raise InputError(f"the path template {self.template!r}: {error}.") from error
+            raise InputError(
+                f"the path template {self.template!r}: {error}; expected names in braces, such as "
+                "{sample_id}.",
+                about="path",
+            ) from error
         return frozenset(field for _, field, _, _ in parts if field is not None)
 
     def fill(self, values: Mapping[str, Any]) -> str:
@@ -69,7 +75,8 @@ class PathTemplate:
         if unknown:
             raise InputError(
                 f"the path template {self.template!r} has the field {unknown[0]!r}, which the "
-                f"samples do not have; there are {', '.join(sorted(values))}."
+                f"samples do not have; there are {', '.join(sorted(values))}.",
+                about="path",
             )
         # Without spaces: paths become addresses in the catalogue, which cannot hold any.
         return self.template.format_map(
@@ -99,10 +106,12 @@ class PathTemplate:
                 raise InputError(
                     f"the path template {self.template!r} gives {taken} to the sample {owner!r} "
                     f"and {path} to {sample!r}, which many disks take for one file; rename one "
-                    "so that they differ in more than upper and lower case."
+                    "so that they differ in more than upper and lower case.",
+                    about="path",
                 )
             raise InputError(
                 f"the path template {self.template!r} gives {path} to the samples {owner!r} "
                 f"and {sample!r}; add a field that tells them apart, such as {{sample_id}}, or "
-                "rename one of them."
+                "rename one of them.",
+                about="path",
             )

@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, TypeAlias
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.recipes.samples import some
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -35,10 +36,37 @@ class AroundDate:
     whole_months: bool = False
 
     def __post_init__(self) -> None:
-        if self.before < 0 or self.after < 0 or self.before + self.after == 0:
+        for name in ("before", "after"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}; expected days, 0 or more.",
+                    about=f"period.{name}",
+                )
+        if self.before + self.after == 0:
             raise InputError(
-                f"AroundDate has before={self.before} and after={self.after}; expected days, not "
-                "negative, and one of them more than 0."
+                "before and after are both 0 days, which is no period; one of them must be more.",
+                about="period.before",
+            )
+
+    def check(self, samples: gpd.GeoDataFrame) -> None:
+        """Check that each sample has a date.
+
+        Raises
+        ------
+        InputError
+            When one has none.
+        """
+        undated = samples.sample_id[samples.valid_date.isna()]
+        if len(undated):
+            raise InputError(
+                lambda words: (
+                    f"{len(undated):,} of {len(samples):,} samples to be extracted have no date, "
+                    f"such as {some(undated)}; fill it in, name its column as "
+                    f"{words.name('SampleColumns(valid_date=…)', 'columns.valid_date')}, or give "
+                    "all samples one period: "
+                    f"{words.name('FixedDates(start, end)', 'period.start', 'period.end')}."
+                ),
+                about="columns.valid_date",
             )
 
     def of(self, job: gpd.GeoDataFrame) -> tuple[str, str]:
@@ -56,12 +84,7 @@ class AroundDate:
         """
         import pandas as pd  # noqa: PLC0415
 
-        undated = job.sample_id[job.valid_date.isna()]
-        if len(undated):
-            raise InputError(
-                f"{len(undated)} samples have no date, such as {undated.iloc[0]!r}; add a column "
-                "valid_date, name yours in SampleColumns(valid_date=…), or use FixedDates."
-            )
+        self.check(job)
         start = job.valid_date.min() - pd.Timedelta(days=self.before)
         end = job.valid_date.max() + pd.Timedelta(days=self.after)
         if self.whole_months:
@@ -83,18 +106,15 @@ class FixedDates:
     end: str
 
     def __post_init__(self) -> None:
-        try:
-            first, last = date.fromisoformat(self.start), date.fromisoformat(self.end)
-        except (TypeError, ValueError) as error:
+        if _day("start", self.start) >= _day("end", self.end):
             raise InputError(
-                f"FixedDates({self.start!r}, {self.end!r}): {error}; expected dates such as "
-                "'2021-01-01'."
-            ) from error
-        if first >= last:
-            raise InputError(
-                f"FixedDates({self.start!r}, {self.end!r}) is empty; the end must be after the "
-                "start."
+                f"the period from {self.start} to {self.end} is empty; the end, which is "
+                "exclusive, must be after the start.",
+                about="period.end",
             )
+
+    def check(self, samples: gpd.GeoDataFrame) -> None:
+        """Need no dates of the samples."""
 
     def of(self, job: gpd.GeoDataFrame) -> tuple[str, str]:
         """Return start and end (exclusive), as ISO dates."""
@@ -102,6 +122,16 @@ class FixedDates:
 
 
 Period: TypeAlias = AroundDate | FixedDates
+
+
+def _day(name: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} is {value!r} ({error}); expected a date such as '2021-01-01'.",
+            about=f"period.{name}",
+        ) from error
 
 
 def _next_month(moment: pd.Timestamp) -> pd.Timestamp:

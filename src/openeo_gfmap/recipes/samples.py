@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openeo_gfmap.errors import InputError, InvalidGeometry, MissingCrs
+from openeo_gfmap.errors import InputError, InvalidGeometry, MissingCrs, Words
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["SampleColumns", "prepare_samples", "read_samples"]
+__all__ = ["SampleColumns", "prepare_samples", "read_samples", "some"]
 
 #: Names that datasets in use give to the columns a recipe reads, the likeliest first; written in
 #: lower case, found in any.
@@ -68,10 +69,7 @@ class SampleColumns:
         for role in (field.name for field in fields(self)):
             named = getattr(self, role)
             if named is not None and named not in columns:
-                raise InputError(
-                    f"the samples have no column {named!r}, which SampleColumns names as {role}; "
-                    f"they have {', '.join(columns)}."
-                )
+                raise InputError(partial(_no_column, role, named, columns), about=f"columns.{role}")
             known = {name.lower(): name for name in reversed(columns)}
             column = named or next((known[a] for a in ALIASES[role] if a in known), None)
             if column is not None:
@@ -92,19 +90,34 @@ def read_samples(samples: str | Path | gpd.GeoDataFrame) -> tuple[gpd.GeoDataFra
     if isinstance(samples, gpd.GeoDataFrame):
         return samples, "samples"
     path = Path(samples)
+    if not path.exists():
+        raise InputError(
+            f"there is no file {path}; expected one that GDAL opens, such as GeoPackage or "
+            "GeoJSON, or GeoParquet.",
+            about="samples",
+        )
     read = gpd.read_parquet if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file
     try:
         table = read(path)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: what pyogrio raises
         raise InputError(
             f"{path} cannot be read as vector data ({error}); expected a file that GDAL opens, "
-            "such as GeoPackage or GeoJSON, or GeoParquet."
+            "such as GeoPackage or GeoJSON, or GeoParquet.",
+            about="samples",
         ) from error
     if not isinstance(table, gpd.GeoDataFrame):
+        names = ", ".join(map(str, table.columns))
         raise InputError(
-            f"{path} has no geometries, only the columns {', '.join(map(str, table.columns))}; "
-            "expected a polygon or point in each row. A table of coordinates becomes one with "
-            "geopandas.points_from_xy()."
+            lambda words: (
+                f"{path} has no geometries, only the columns {names}; expected a polygon or point "
+                "in each row. A table of coordinates becomes one with "
+                + words.either(
+                    "geopandas.points_from_xy().",
+                    "`ogr2ogr -oo X_POSSIBLE_NAMES=lon -oo Y_POSSIBLE_NAMES=lat -a_srs EPSG:4326 "
+                    f"{path.stem}.gpkg {path}`.",
+                )
+            ),
+            about="samples",
         )
     return table, path.stem
 
@@ -115,6 +128,7 @@ def prepare_samples(
     *,
     name: str = "samples",
     min_extract: int = 1,
+    source: str = "the samples",
 ) -> gpd.GeoDataFrame:
     """Return checked samples in EPSG:4326 under common column names.
 
@@ -128,6 +142,8 @@ def prepare_samples(
         Taken for ``ref_id`` where there is no such column.
     min_extract : int
         Where ``extract`` is a level: the lowest that is extracted.
+    source : str
+        What messages call the samples, such as the name of their file.
 
     Returns
     -------
@@ -144,28 +160,35 @@ def prepare_samples(
 
     if samples.crs is None:
         raise MissingCrs(
-            "the samples have no CRS, so it is not known where they are; set it with set_crs()."
+            lambda words: (
+                f"{source}: there is no CRS, so it is not known where the samples are; set it with "
+                + words.either("set_crs().", f"`ogr2ogr -a_srs EPSG:4326 with_crs.gpkg {source}`.")
+            ),
+            about="samples",
         )
     if not len(samples):
-        raise InputError("there are no samples; expected one row or more.")
+        raise InputError(
+            f"{source}: there are no samples; expected one row or more.", about="samples"
+        )
     bad = samples.geometry.isna() | samples.geometry.is_empty
     if bad.any():
         raise InvalidGeometry(
-            f"{int(bad.sum())} samples have no geometry, at index {_some(samples.index[bad])}; "
-            "drop them or mend them."
+            f"{source}: {int(bad.sum())} samples have no geometry, at index "
+            f"{some(samples.index[bad])}; drop them or mend them.",
+            about="samples",
         )
     roles = columns.find([str(column) for column in samples.columns])
     prepared = samples.to_crs(4326).reset_index(drop=True)
     values: dict[str, Any] = {
-        "sample_id": _ids(prepared, roles.get("sample_id")),
-        "extract": _extracted(prepared, roles.get("extract"), min_extract),
+        "sample_id": _ids(prepared, roles.get("sample_id"), source),
+        "extract": _extracted(prepared, roles.get("extract"), min_extract, source),
         "ref_id": (
             prepared[roles["ref_id"]].astype(str)
             if "ref_id" in roles
             else pd.Series(name, index=prepared.index)
         ),
         "valid_date": (
-            _dates(prepared, roles["valid_date"])
+            _dates(prepared, roles["valid_date"], source)
             if "valid_date" in roles
             else pd.Series(pd.NaT, index=prepared.index)
         ),
@@ -177,27 +200,34 @@ def prepare_samples(
 # What pandas gives for a column has no type that could be told: these return a Series each.
 
 
-def _ids(samples: gpd.GeoDataFrame, column: str | None) -> Any:
+def _ids(samples: gpd.GeoDataFrame, column: str | None, source: str) -> Any:
     if column is None:
         return samples.index.astype(str).to_series(index=samples.index)
     ids = samples[column]
     if ids.isna().any():
         rows = samples.index[ids.isna()]
         raise InputError(
-            f"{len(rows)} samples have no {column}, in rows {_some(rows)}; each needs one."
+            lambda words: (
+                f"{source}: {len(rows)} samples have no {column}, in rows {some(rows)}; each needs "
+                f"one, since files are named by it. Fill them in, or {_other(words, 'sample_id')}."
+            ),
+            about="columns.sample_id",
         )
     texts = ids.astype(str)
     twice = texts[texts.duplicated(keep=False)]
     if len(twice):
         raise InputError(
-            f"{twice.nunique()} values of {column} occur more than once, such as "
-            f"{_some(twice.unique())}; each sample needs its own, since files are named by it. "
-            "Drop the duplicates, or name another column in SampleColumns(sample_id=…)."
+            lambda words: (
+                f"{source}: {twice.nunique()} values of {column} occur more than once, such as "
+                f"{some(twice.unique())}; each sample needs its own, since files are named by it. "
+                f"Drop the duplicates, or {_other(words, 'sample_id')}."
+            ),
+            about="columns.sample_id",
         )
     return texts
 
 
-def _extracted(samples: gpd.GeoDataFrame, column: str | None, least: int) -> Any:
+def _extracted(samples: gpd.GeoDataFrame, column: str | None, least: int, source: str) -> Any:
     import pandas as pd  # noqa: PLC0415
 
     if column is None:
@@ -210,20 +240,27 @@ def _extracted(samples: gpd.GeoDataFrame, column: str | None, least: int) -> Any
         wrong = levels.isna() & values.notna()
         if wrong.any():
             raise InputError(
-                f"column {column} holds {_some(values[wrong].unique())}; expected True and False, "
-                "or a level as a number."
+                lambda words: (
+                    f"{source}: column {column} holds {some(values[wrong].unique())}; expected "
+                    f"true and false, or a level as a number. Mend it, or "
+                    f"{_other(words, 'extract')}."
+                ),
+                about="columns.extract",
             )
         # True and False among missing values come as objects, and count as 1 and 0.
         chosen = levels >= least
     if not chosen.any():
         raise InputError(
-            f"no sample is to be extracted: {column} is nowhere True, or {least} or more. Set it, "
-            "or lower min_extract."
+            lambda words: (
+                f"{source}: no sample is to be extracted: {column} is nowhere true, or {least} or "
+                f"more. Set it, or lower {words.name('min_extract', 'min_extract')}."
+            ),
+            about="min_extract",
         )
     return chosen.astype(bool)
 
 
-def _dates(samples: gpd.GeoDataFrame, column: str) -> Any:
+def _dates(samples: gpd.GeoDataFrame, column: str, source: str) -> Any:
     import pandas as pd  # noqa: PLC0415
 
     values = samples[column]
@@ -239,13 +276,27 @@ def _dates(samples: gpd.GeoDataFrame, column: str) -> Any:
     wrong = dates.isna() & samples[column].notna()
     if wrong.any():
         raise InputError(
-            f"column {column} holds {_some(samples[column][wrong].unique())}; expected dates such "
-            "as 2021-06-01, the year first."
+            lambda words: (
+                f"{source}: column {column} holds {some(samples[column][wrong].unique())}; "
+                "expected dates such as 2021-06-01, the year first. Mend it, or "
+                f"{_other(words, 'valid_date')}."
+            ),
+            about="columns.valid_date",
         )
     return dates
 
 
-def _some(values: Any) -> str:
+def _no_column(role: str, named: str, columns: list[str], words: Words) -> str:
+    told = words.name(f"SampleColumns({role}=…)", f"columns.{role}")
+    return f"the samples have no column {named!r} for {told}; they have {', '.join(columns)}."
+
+
+def _other(words: Words, role: str) -> str:
+    return f"name another column as {words.name(f'SampleColumns({role}=…)', f'columns.{role}')}"
+
+
+def some(values: Any) -> str:
+    """Return the first few of values, as messages show them."""
     shown = ", ".join(
         repr(getattr(value, "item", lambda v=value: v)()) for value in values[:_SHOWN]
     )

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import openeo
 
 from openeo_gfmap.backend import Backend, BackendContext
-from openeo_gfmap.errors import InputError
+from openeo_gfmap.errors import InputError, concerning
 from openeo_gfmap.fetching import CollectionFetcher, FetchType, build_sentinel2_l2a_extractor
 from openeo_gfmap.preprocessing import UDF_DISTANCE_TO_CLOUD
 from openeo_gfmap.preprocessing.compositing import (
-    check_period,
+    CALENDAR_PERIODS,
     mean_compositing,
     median_compositing,
 )
@@ -47,6 +47,7 @@ _CHUNK, _OVERLAP = 256, 16  # px: what the UDF sees at once, and beyond its chun
 #: counted in a run of 18 months.
 _DATES_A_DAY: Final = 0.4
 _COMPOSITORS: Final = {"median": median_compositing, "mean": mean_compositing}
+_MAX_H3: Final = 15
 _PERIOD_DAYS: Final = {"day": 1, "week": 7, "dekad": 10, "month": 30.4, "season": 91, "year": 365}
 
 
@@ -76,11 +77,17 @@ class SclDilation:
     def __post_init__(self) -> None:
         for name in ("kernel1_size", "kernel2_size", "erosion_kernel_size"):
             if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; expected 0 or more pixels.")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}; expected 0 or more pixels.",
+                    about=f"cloud_mask.{name}",
+                )
         for name in ("mask1_values", "mask2_values"):
             wrong = [value for value in getattr(self, name) if value not in range(12)]
             if wrong:
-                raise InputError(f"{name} has {wrong[0]}; the classes of SCL are 0 to 11.")
+                raise InputError(
+                    f"{name} has {wrong[0]}; the classes of SCL are 0 to 11.",
+                    about=f"cloud_mask.{name}",
+                )
 
 
 @dataclass(frozen=True)
@@ -165,27 +172,53 @@ class Sentinel2Patches:
         PathTemplate(self.path)
         for name in ("size", "resolution", "snap", "max_samples"):
             if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be more than 0.")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}; it must be more than 0.", about=name
+                )
+        if not 0 <= self.grid_resolution <= _MAX_H3:
+            raise InputError(
+                f"grid_resolution is {self.grid_resolution}; expected a resolution of H3, 0 to "
+                f"{_MAX_H3}.",
+                about="grid_resolution",
+            )
         side = self.size * self.resolution
         if not math.isclose(side % self.snap, 0) and not math.isclose(side % self.snap, self.snap):
             raise InputError(
                 f"a side of {self.size} pixels of {self.resolution:g} m is {side:g} m, no multiple "
                 f"of snap={self.snap:g} m, so that one edge would cut pixels; choose another size "
-                "or snap."
+                "or snap.",
+                about="size",
             )
         if not self.bands:
-            raise InputError("bands is empty; name at least one, such as 'S2-L2A-B04'.")
+            raise InputError(
+                "bands is empty; name at least one, such as 'S2-L2A-B04'.", about="bands"
+            )
         if self.max_cloud_cover is not None and not 0 <= self.max_cloud_cover <= 100:
-            raise InputError(f"max_cloud_cover is {self.max_cloud_cover}; expected percent.")
+            raise InputError(
+                f"max_cloud_cover is {self.max_cloud_cover}; expected percent, from 0 to 100.",
+                about="max_cloud_cover",
+            )
         if self.composite is not None:
-            check_period(self.composite)
+            if self.composite not in CALENDAR_PERIODS:
+                raise InputError(
+                    f"composite is {self.composite!r}; expected one of "
+                    f"{', '.join(CALENDAR_PERIODS)}.",
+                    about="composite",
+                )
             if self.cloud_mask is None:
                 raise InputError(
-                    f"composite={self.composite!r} without cloud_mask would mix clouds in; give a "
-                    "SclDilation."
+                    lambda words: (
+                        f"composite is {self.composite!r}, which without cloud_mask would mix "
+                        "clouds in; have a mask, as "
+                        f"{words.name('cloud_mask=SclDilation()', 'cloud_mask')} says it."
+                    ),
+                    about="composite",
                 )
         if self.composite_by not in _COMPOSITORS:
-            raise InputError(f"composite_by is {self.composite_by!r}; expected median or mean.")
+            raise InputError(
+                f"composite_by is {self.composite_by!r}; expected median or mean.",
+                about="composite_by",
+            )
 
     def _repr_html_(self) -> str:
         return settings_table(self, self.name)
@@ -194,7 +227,8 @@ class Sentinel2Patches:
 
     def parts(self, samples: gpd.GeoDataFrame, backend: str, upload: Upload | None) -> Parts:
         """Return the four parts of a run; see `Recipe`."""
-        self._extractor(backend)  # a band that the back-end lacks is refused here, not in a job
+        with concerning("bands"):
+            self._extractor(backend)  # what the back-end lacks is refused here, not in a job
         writer = ResultWriter("Sentinel-2 L2A", self.labels, quicklook=self.quicklook)
 
         def start_job(row: pd.Series[Any], connection: openeo.Connection) -> openeo.BatchJob:
@@ -253,6 +287,7 @@ class Sentinel2Patches:
         legend = legend_of(samples, self.labels) if self.labels is not None else {}
         samples = samples.assign(gfmap_label=self._numbers(samples, legend))
         extracted = samples[samples.extract]
+        self.period.check(extracted)
         rows, paths = [], []
         template = PathTemplate(self.path)
         for wanted in split_job_hex(extracted, self.max_samples, self.grid_resolution):

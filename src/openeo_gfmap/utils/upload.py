@@ -100,9 +100,12 @@ def check_store(address: str) -> None:
         )
     if parts.username is not None:
         raise InputError(
-            f"the address of the store {parts.hostname} holds a user name, which would go into "
-            "process graphs with it; pass auth=(user, password) instead, or set "
-            "OPENEO_GFMAP_UPLOAD_USER and OPENEO_GFMAP_UPLOAD_PASSWORD for a recipe."
+            lambda words: (
+                f"the address of the store {parts.hostname} holds a user name, which would go into "
+                "process graphs with it; "
+                + words.either("pass auth=(user, password) instead, or for a recipe ", "")
+                + "set the variables OPENEO_GFMAP_UPLOAD_USER and OPENEO_GFMAP_UPLOAD_PASSWORD."
+            )
         )
 
 
