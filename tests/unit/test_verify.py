@@ -227,6 +227,16 @@ def test_progress_counts_files_and_patches(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_neither_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"neither as a run .* nor as a collection"):
+    with pytest.raises(InputError) as error:
+        verify(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} holds neither a run nor a STAC collection; name the output folder of a run, "
+        "or a folder with a collection.json."
+    )
+    with pytest.raises(InputError, match=r"nowhere is not there; name the output folder"):
+        verify(tmp_path / "nowhere")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv.sqlite").touch()
+    with pytest.raises(InputError, match=r"holds several trackers \(one\.csv, two\.csv\)"):
         verify(tmp_path)
     assert verify(a_collection(tmp_path) / "collection.json").good == 4

@@ -19,7 +19,7 @@ from openeo_gfmap.manager.ledger import SampleState
 from openeo_gfmap.manager.quarantine import FOLDER, REASON, Quarantine
 from openeo_gfmap.manager.results import multihash_of
 from openeo_gfmap.quality import QualityGates
-from openeo_gfmap.stac.reading import read_items, with_absolute_assets
+from openeo_gfmap.stac.reading import collection_file, read_items, with_absolute_assets
 
 __all__ = ["Verification", "verify"]
 
@@ -151,18 +151,12 @@ def verify(
         When the folder holds neither a run nor a collection.
     """
     folder = Path(output_dir).absolute()
-    try:
+    is_run = _is_run(folder)
+    if is_run:
         with RunFolder(folder) as run:
-            is_run, named = True, list(_of_run(run))
-    except InputError as no_run:
-        is_run = False
-        try:
-            named = list(_of_collection(folder))
-        except InputError as no_collection:
-            raise InputError(
-                f"{folder} can be verified neither as a run ({no_run}) nor as a collection "
-                f"({no_collection})"
-            ) from no_collection
+            named = list(_of_run(run))
+    else:
+        named = list(_of_collection(folder))
         folder = folder.parent if folder.is_file() else folder
     first: dict[Path, _Expected] = {}
     for each in named:  # items may share a file
@@ -193,6 +187,33 @@ def verify(
         tuple(_unknown(folder, {each.path for each in expected}, is_run=is_run)),
         dict(_quarantined(folder)) if is_run else {},
     )
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run; else it holds a collection.
+
+    Raises
+    ------
+    InputError
+        When it holds neither, or the only thing that it holds is a run that cannot be read.
+    """
+    try:
+        RunFolder(folder).close()
+    except InputError:
+        try:
+            collection_file(folder)
+        except InputError:
+            if any(folder.glob("*.csv.sqlite")):
+                return True  # which is not as it should be: whoever opens it says how
+            what = (
+                "holds neither a run nor a STAC collection" if folder.exists() else "is not there"
+            )
+            raise InputError(
+                f"{folder} {what}; name the output folder of a run, or a folder with a "
+                "collection.json."
+            ) from None
+        return False
+    return True
 
 
 class _Steps:
