@@ -281,8 +281,12 @@ def test_what_a_killed_run_left_behind_is_cancelled(shell: Shell) -> None:
     process.communicate()
     (shell.folder / "fields.gpkg").unlink()  # the folder is enough
     assert len(shell.json("cancel", "patches")["cancelled"]) == 1
+    assert "canceled: cancelled by the user, with `gfmap cancel`" in shell.errors
     status = shell.json("status", "patches", status=1)
     assert status["jobs"] == {"canceled": 1} and status["samples"]["missing"] == 4
+    assert status["reasons"] == [
+        {"reason": "cancelled by the user, with `gfmap cancel`", "samples": 4}
+    ]
     (error,) = status["errors"]
     assert error["kind"] == "canceled" and "a retry makes it anew" in error["advice"]
     assert shell.json("cancel", "patches") == {"cancelled": [], "left": 0}

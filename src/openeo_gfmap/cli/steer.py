@@ -43,7 +43,9 @@ def cancel(
             for name in sorted({job.backend or "" for job in left}):
                 manager.add_backend(name, connection_to(name))
             with out.working("Cancelling"):
-                cancelled = manager.cancel(pd.DataFrame(), tracker)
+                cancelled = manager.cancel(
+                    pd.DataFrame(), tracker, "cancelled by the user, with `gfmap cancel`"
+                )
         out.say(f"Jobs that were cancelled: {len(cancelled)} of {len(left)}.")
         for job_id in cancelled:
             out.say(f"  {job_id}")

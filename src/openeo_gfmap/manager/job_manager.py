@@ -271,7 +271,9 @@ class GFMAPJobManager:
         # A live table would write over what the user types meanwhile.
         return Run(self._open(df, start_job, tracker, LogDisplay()))
 
-    def cancel(self, df: pd.DataFrame, tracker: str | Path) -> list[str]:
+    def cancel(
+        self, df: pd.DataFrame, tracker: str | Path, reason: str = "cancelled by the user"
+    ) -> list[str]:
         """Cancel the jobs that a stopped run has left queued or running; return their ids.
 
         Nothing else is begun or changed. The rows are ``canceled`` then; ``restart_failed`` makes
@@ -281,6 +283,8 @@ class GFMAPJobManager:
         ----------
         df, tracker
             As for `run_jobs`.
+        reason : str
+            What the log, and the account of the samples, say.
 
         Raises
         ------
@@ -289,7 +293,7 @@ class GFMAPJobManager:
         """
         session = self._open(df, _starts_nothing, tracker, LogDisplay())
         with session.tracker:
-            return session.loop.cancel()
+            return session.loop.cancel(reason)
 
     def _open(
         self,

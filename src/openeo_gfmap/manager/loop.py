@@ -238,15 +238,20 @@ class Loop:
             raise self._fatal
         return self._conclude()
 
-    def cancel(self) -> list[str]:
+    def cancel(self, reason: str) -> list[str]:
         """Cancel the jobs that are queued or running, instead of running on; return their ids."""
+
+        def end(job: life.Job) -> life.Event:
+            event = self._worker.end(self._task(life.Poll(job)))
+            if isinstance(event, life.Seen) and event.word == JobStatus.CANCELED.value:
+                return replace(event, message=reason)
+            return event
+
         waiting = (JobStatus.QUEUED, JobStatus.RUNNING)
         jobs = [job for job in self._register.jobs if job.status in waiting]
         try:
             with ThreadPoolExecutor(_CANCELLING) as pool:
-                events = list(
-                    pool.map(lambda job: self._worker.end(self._task(life.Poll(job))), jobs)
-                )
+                events = list(pool.map(end, jobs))
         finally:
             self._crew.dismiss()
         self._register.apply((job.row, event) for job, event in zip(jobs, events, strict=True))
