@@ -23,6 +23,7 @@ from openeo_gfmap.account import RunFolder
 from openeo_gfmap.backend import Backend
 from openeo_gfmap.cli import app
 from openeo_gfmap.cli.arguments import backend_names
+from openeo_gfmap.stac.tree import write_collection
 from support.service import ServerProcess
 
 GFMAP = str(Path(sys.executable).with_name("gfmap"))
@@ -219,6 +220,8 @@ def test_shells_complete_commands_options_and_back_ends(shell: Shell) -> None:
         return shell.run().split()
 
     assert completed("gfmap re") == ["retry", "report"]
+    assert completed("gfmap mer") == ["merge"]
+    assert completed("gfmap merge all --on-clash re") == ["rename"]
     assert completed("gfmap run --para") == ["--parallel-jobs"]
     assert completed("gfmap run --backend cdse") == ["cdse", "cdse-staging"]
 
@@ -230,6 +233,49 @@ def test_rejected_samples_end_with_1_and_are_told(shell: Shell) -> None:
     status = shell.json("status", "patches", status=1)
     assert "expected 50 or more" in status["reasons"][0]["reason"]
     assert status["errors"][0]["advice"]
+
+
+def a_collection(folder: Path, *names: str, checksum: str = "00") -> None:
+    """Write a collection with an item for each name, all of one file."""
+    items = [
+        {
+            "type": "Feature", "stac_version": "1.1.0", "stac_extensions": [], "links": [],
+            "id": name, "bbox": [3.1, 50.6, 3.2, 50.7],
+            "geometry": {"type": "Point", "coordinates": [3.15, 50.65]},
+            "properties": {"datetime": "2021-05-01T00:00:00Z", "sample_id": name},
+            "assets": {"data": {"href": f"{name}.nc", "file:checksum": "1220" + checksum * 32}},
+        }
+        for name in names
+    ]  # fmt: skip
+    write_collection(
+        folder / "stac", enumerate(items), count=len(items), output_dir=folder,
+        identifier=folder.name, description=f"Of {folder.name}.",
+    )  # fmt: skip
+
+
+def test_merging(shell: Shell) -> None:
+    a_collection(shell.folder / "belgium", "a", "b")
+    a_collection(shell.folder / "austria", "c", "d")
+    a_collection(shell.folder / "again", "b", checksum="11")
+    words = ["merge", "belgium", "austria"]
+    assert "4 items of 2 collections are in all/collection.json" in shell.run(*words, "-o", "all")
+    collection = json.loads((shell.folder / "all" / "collection.json").read_text())
+    assert (collection["id"], collection["description"]) == ("belgium", "Of belgium.")
+    # One by one, into what is there; the same id of other files is refused, or gets a name.
+    clash = _error(shell, "merge", "all", "again", "-o", "all")
+    assert "1 ids stand for different files in the collections: b. Say --on-clash rename" in clash
+    merged = shell.json(
+        "merge", "all", "again", "-o", "all", "--on-clash", "rename", "--id", "fields"
+    )
+    assert (merged["items"], merged["sources"]) == (5, ["all", "again"])
+    collection = json.loads((shell.folder / merged["collection"]).read_text())
+    assert collection["id"] == "fields"
+    assert "belgium alone is nothing to merge" in _error(shell, "merge", "belgium", "-o", "x")
+    assert "nowhere is no STAC collection" in _error(shell, "merge", "nowhere", "all", "-o", "x")
+    (shell.folder / "austria" / "job_tracker.csv.sqlite").touch()
+    for folder in ("austria", "austria/stac"):
+        assert "austria holds a run, which writes its own" in _error(shell, *words, "-o", folder)
+    assert not (shell.folder / "x").exists()
 
 
 def test_splitting(shell: Shell) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openeo_gfmap.cli import check, demo, doctor, look, make, run, serve, split, steer
+from openeo_gfmap.cli import check, demo, doctor, look, make, merge, run, serve, split, steer
 
 __all__ = ["app"]
 
@@ -49,6 +49,7 @@ for command in (
     check.verify,
     look.report,
     look.preview,
+    merge.merge,
     split.split,
     serve.serve,
     demo.demo,

@@ -104,11 +104,16 @@ def _taken(files: Sequence[Path], on_clash: OnClash) -> set[tuple[int, str, byte
             found.setdefault(str(item["id"]), {}).setdefault(_digest(place, item), number)
     clashes = [name for name, versions in found.items() if len(versions) > 1]
     if clashes and on_clash == "error":
-        shown = ", ".join(sorted(clashes)[:_SHOWN])
+        shown = ", ".join(sorted(clashes)[:_SHOWN]) + (", …" if len(clashes) > _SHOWN else "")
         raise InputError(
-            f"{len(clashes)} ids stand for different files in the collections: {shown}"
-            f"{', …' if len(clashes) > _SHOWN else ''}. Say on_clash='rename' to keep all of them, "
-            "or 'first' or 'last' to keep one of each."
+            lambda words: (
+                f"{len(clashes)} ids stand for different files in the collections: {shown}. Say "
+                + words.either(
+                    "on_clash='rename' to keep all of them, or 'first' or 'last'",
+                    "--on-clash rename to keep all of them, or first or last",
+                )
+                + " to keep one of each."
+            )
         )
     taken = set()
     for name, versions in found.items():
