@@ -22,6 +22,7 @@ JOBS = [
     Job(1, JobStatus.RUNNING, "cdse", id="j-1", mark="m", costs=2.5, message="späť"),
 ]
 RECORDS = [Record(0, {"a": 1, "geometry": "{}"}), Record("label", {"a": None, "geometry": "x"})]
+ITEM = '{"properties": {"sample_id": "i"}, "assets": {}}'
 FILES = (SavedFile("a/b.nc", 3, "ff", {"id": "i"}), SavedFile("a/c.nc", 4, "ee", {"id": "k"}))
 
 
@@ -229,11 +230,23 @@ def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
             CREATE TABLE payload (row INTEGER PRIMARY KEY, label TEXT NOT NULL,
                 record TEXT NOT NULL);
             INSERT INTO payload VALUES (0, '0', '{{"a": 1}}');
+            CREATE TABLE files (row INTEGER, position INTEGER, path TEXT, size INTEGER,
+                checksum TEXT, item BLOB, PRIMARY KEY (row, position)) WITHOUT ROWID;
+            INSERT INTO files VALUES (0, 1, 'a/c.nc', 4, 'ee', '{{"id": "k"}}'),
+                (0, 0, 'a/b.nc', 3, 'ff', '{{"id": "i"}}');
+            CREATE TABLE items (row INTEGER, position INTEGER, item BLOB,
+                PRIMARY KEY (row, position)) WITHOUT ROWID;
+            INSERT INTO items VALUES (0, 1, '{ITEM.replace('"i"', '"k"')}'), (0, 0, '{ITEM}');
             """
         )
     db.close()
+    with pytest.raises(InputError, match=r"older .* \(store version 1\).*run the jobs on once"):
+        SqliteJobStore(path, read_only=True)
     for _ in range(2):  # and opened again as what it is now
         store = SqliteJobStore(path)
+        assert store.files(0) == FILES
+        assert [item["properties"]["sample_id"] for _, item in store.items()] == ["i", "k"]
+        assert store.count_items() == 2
         assert store.jobs() == [Job(0, JobStatus.RUNNING, "cdse", id="j-1", attempts=1, costs=2.5)]
         assert store.record(0) == Record(0, {"a": 1})
         store.keep(Job(0, JobStatus.ERROR))

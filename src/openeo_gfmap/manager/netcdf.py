@@ -6,6 +6,7 @@ the one that is right also after the user's action has rewritten the file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from openeo_gfmap.stac.items import CubeFile, Variable
 # h5py and pyproj are imported where they are used: the package's import stays light.
 if TYPE_CHECKING:
     from h5py.h5d import DatasetID
+    from h5py.h5p import PropFAID
     from pyproj import Transformer
 
 __all__ = ["describe"]
@@ -37,42 +39,65 @@ def describe(path: Path) -> CubeFile | None:
     OSError
         When the file is cut short.
     """
-    import h5py  # noqa: PLC0415
-
-    if not h5py.is_hdf5(path):
-        return None
+    from h5py import h5d, h5f, h5o  # noqa: PLC0415
 
     # Half of the time that h5py's own objects take goes into what is not wanted here: a file is
     # opened, a few attributes are read, and it is closed.
-    with h5py.File(path, "r") as file:
-        opened = {name.decode(): h5py.h5o.open(file.id, name) for name in file.id}
+    name = os.fsencode(path)
+    try:
+        file = h5f.open(name, h5f.ACC_RDONLY, _access())
+    except OSError:
+        if path.is_file() and not h5f.is_hdf5(name):
+            return None
+        raise
+    try:
+        opened = {name.decode(): h5o.open(file, name) for name in file}
         members = {
-            name: _Member(each)
-            for name, each in opened.items()
-            if isinstance(each, h5py.h5d.DatasetID)
+            name: _Member(each) for name, each in opened.items() if isinstance(each, h5d.DatasetID)
         }
         return _describe(members)
+    finally:
+        file.close()
+
+
+@lru_cache(maxsize=1)
+def _access() -> PropFAID:
+    """Return how files are opened: what is still open in one is closed with it."""
+    from h5py import h5f, h5p  # noqa: PLC0415
+
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    return access
 
 
 class _Member:
     """A variable of an open file."""
 
     def __init__(self, dataset: DatasetID):
+        from h5py import h5a, h5s  # noqa: PLC0415
+
         self.id = dataset
+        self._h5a, self._h5s = h5a, h5s
 
     def values(self) -> np.ndarray[Any, Any]:
         """Read all of it."""
-        from h5py import h5s  # noqa: PLC0415
-
         values = np.empty(self.id.shape, self.id.dtype)
-        self.id.read(h5s.ALL, h5s.ALL, values)
+        self.id.read(self._h5s.ALL, self._h5s.ALL, values)
         return values
 
-    def attribute(self, name: str) -> Any:
-        """Return an attribute; None when there is none of that name."""
-        from h5py import AttributeManager, h5a  # noqa: PLC0415
+    def attribute(self, name: bytes) -> Any:
+        """Return an attribute; None when there is none of that name, or it holds nothing.
 
-        return AttributeManager(self)[name] if h5a.exists(self.id, name.encode()) else None
+        Texts come as bytes, also those of variable length.
+        """
+        if not self._h5a.exists(self.id, name):
+            return None
+        attribute = self._h5a.open(self.id, name)
+        if attribute.get_space().get_simple_extent_type() == self._h5s.NULL:
+            return None
+        values = np.empty(attribute.shape, attribute.dtype)
+        attribute.read(values)
+        return values[()]
 
 
 def _describe(members: Mapping[str, _Member]) -> CubeFile | None:
@@ -111,8 +136,9 @@ def _text(value: Any) -> str:
 
 def _wkt(members: Mapping[str, _Member]) -> str | None:
     """Return the CRS of the grid mapping, under either of the two names in use."""
-    for variable in members.values():
-        for name in ("crs_wkt", "spatial_ref"):
+    # Most often it is the attribute of a variable without data of its own.
+    for variable in sorted(members.values(), key=lambda member: member.id.rank):
+        for name in (b"crs_wkt", b"spatial_ref"):
             if (wkt := variable.attribute(name)) is not None:
                 return _text(wkt)
     return None
@@ -161,15 +187,15 @@ def _variables(
         names = tuple(dimensions[-rank:])
         if None in names:
             continue
-        dtype, fill = variable.id.dtype, variable.attribute("_FillValue")
+        dtype, fill = variable.id.dtype, variable.attribute(b"_FillValue")
         # netCDF stores uint16 as short and says so: values wrap around.
-        if _text(variable.attribute("_Unsigned")).lower() == "true":
+        if _text(variable.attribute(b"_Unsigned")).lower() == "true":
             dtype = np.dtype(f"u{dtype.itemsize}")
         nodata = None
         if fill is not None:
             value = np.asarray(fill).ravel()[0].astype(dtype)
             nodata = value.item() if np.isfinite(value) else None
-        title, unit = variable.attribute("long_name"), variable.attribute("units")
+        title, unit = variable.attribute(b"long_name"), variable.attribute(b"units")
         found.append(
             Variable(
                 name=name,
@@ -188,7 +214,7 @@ _UNITS: Mapping[str, int] = {"day": 86_400, "hour": 3_600, "minute": 60, "second
 
 def _times(variable: _Member) -> tuple[str, ...]:
     """Return the time labels, RFC 3339; empty when the unit is not a CF one of fixed length."""
-    units = _text(variable.attribute("units"))
+    units = _text(variable.attribute(b"units"))
     match = re.fullmatch(
         r"(day|hour|minute|second)s? since ([0-9:T -]+?)(?:\.0)?(?: ?UTC|Z)?", units
     )

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from openeo_gfmap.manager.ledger import Sample, SampleState
+from openeo_gfmap.manager.lifecycle import SavedFile
 
-__all__ = ["Kept", "pack", "pack_samples", "unpack", "unpack_samples"]
+__all__ = [
+    "Kept",
+    "pack",
+    "pack_files",
+    "pack_items",
+    "pack_samples",
+    "unpack",
+    "unpack_files",
+    "unpack_items",
+    "unpack_samples",
+]
 
+# What a job has of a kind is kept together: its events concern all of it, and items that are alike
+# take little room side by side.
 _of_a_sample = attrgetter("feature", "sample_id", "sensor", "state", "reason", "path")
 
 
@@ -26,8 +39,28 @@ def unpack(kept: bytes | str) -> dict[str, Any]:
     return dict(json.loads(kept if isinstance(kept, str) else zlib.decompress(kept)))
 
 
+def pack_files(files: Iterable[SavedFile]) -> bytes:
+    """Return the files of one job to be kept."""
+    return _compressed([(file.path, file.size, file.checksum, file.item) for file in files])
+
+
+def unpack_files(kept: bytes) -> tuple[SavedFile, ...]:
+    """Return what `pack_files` was given."""
+    return tuple(SavedFile(*each) for each in json.loads(zlib.decompress(kept)))
+
+
+def pack_items(items: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the items of one job to be kept."""
+    return _compressed(list(items))
+
+
+def unpack_items(kept: bytes) -> list[dict[str, Any]]:
+    """Return what `pack_items` was given."""
+    return list(json.loads(zlib.decompress(kept)))
+
+
 def pack_samples(samples: Iterable[Sample]) -> bytes:
-    """Return the samples of one job to be kept: together, since a job's events concern all."""
+    """Return the samples of one job to be kept."""
     return _compressed(list(map(_of_a_sample, samples)))
 
 

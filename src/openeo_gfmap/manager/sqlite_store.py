@@ -1,8 +1,8 @@
 """The store in a SQLite file, which is the truth of a run.
 
 One small row a job in ``jobs``, which is all that a change of state touches; the user's columns
-with their geometries lie apart in ``payload``. These, the items, and the samples of a job, which
-are one row too, are compressed JSON.
+with their geometries lie apart in ``payload``. These, and what a job has of files, items and
+samples, are compressed JSON in one row each.
 """
 
 from __future__ import annotations
@@ -22,14 +22,24 @@ from typing import Any
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager.job_store import SENSOR, Item, Record
-from openeo_gfmap.manager.ledger import Sample, SampleState, expected_samples, initial, recovered
+from openeo_gfmap.manager.ledger import Sample, SampleState, initial
 from openeo_gfmap.manager.lifecycle import Job, JobStatus, SavedFile
-from openeo_gfmap.manager.packing import Kept, pack, pack_samples, unpack, unpack_samples
+from openeo_gfmap.manager.packing import (
+    Kept,
+    pack,
+    pack_files,
+    pack_items,
+    pack_samples,
+    unpack,
+    unpack_files,
+    unpack_items,
+    unpack_samples,
+)
+from openeo_gfmap.manager.store_upgrade import OldTables
 
 __all__ = ["SqliteJobStore"]
 
 _VERSION = 4
-_COLUMNS_SINCE, _SAMPLES_SINCE = 2, 4  # versions: of all columns of jobs, of the samples
 _COLUMNS = tuple(f.name for f in fields(Job))
 _values = attrgetter(*_COLUMNS)  # astuple copies each of them
 _STATES = tuple(state.value for state in SampleState)
@@ -67,12 +77,11 @@ CREATE TABLE IF NOT EXISTS payload (
     row INTEGER PRIMARY KEY, label TEXT NOT NULL, record BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS files (
-    row INTEGER, position INTEGER, path TEXT, size INTEGER, checksum TEXT, item BLOB,
-    PRIMARY KEY (row, position)
-) WITHOUT ROWID;
+    row INTEGER PRIMARY KEY, entries BLOB
+);
 CREATE TABLE IF NOT EXISTS items (
-    row INTEGER, position INTEGER, item BLOB, PRIMARY KEY (row, position)
-) WITHOUT ROWID;
+    row INTEGER PRIMARY KEY, number INTEGER, entries BLOB
+);
 CREATE TABLE IF NOT EXISTS samples (
     row INTEGER PRIMARY KEY, {", ".join(f"{state} INTEGER" for state in _STATES)}, entries BLOB
 );
@@ -125,22 +134,22 @@ class SqliteJobStore:
         try:
             if not read_only:
                 self._prepare()
-            self._version = int(self.noted("version") or _VERSION)
+            version = int(self.noted("version") or _VERSION)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise InputError(
                 f"{path} is not a job store ({error}). Move it away, or name another tracker."
             ) from error
-        if self._version > _VERSION:
+        if version > _VERSION:
             self._db.close()
             raise InputError(
-                f"{path} was written by a newer openeo-gfmap (store version {self._version}, this "
+                f"{path} was written by a newer openeo-gfmap (store version {version}, this "
                 f"one knows {_VERSION}). Update openeo-gfmap, or name another tracker."
             )
-        if self._version < _COLUMNS_SINCE:
+        if version < _VERSION:
             self._db.close()
             raise InputError(
-                f"{path} was written by an older openeo-gfmap (store version {self._version}), "
+                f"{path} was written by an older openeo-gfmap (store version {version}), "
                 "which cannot be looked at as it is; run the jobs on once, which brings it up to "
                 "date."
             )
@@ -152,14 +161,11 @@ class SqliteJobStore:
         self._execute(f"PRAGMA page_size={_PAGE_SIZE}")  # of a file that is new
         with self.transaction():
             version = self._stated_version()
-            if version < _SAMPLES_SINCE:
-                self._execute("DROP TABLE IF EXISTS samples")  # of a version that was never out
+            old = OldTables(self._db) if 0 < version < _VERSION else None
             for statement in _SCHEMA.split(";"):
                 self._execute(statement)
-            if 0 < version < _VERSION:
-                self._add_columns()
-                for job, samples in self._recovered():
-                    self.set_samples(job.row, samples)
+            if old is not None:
+                old.into(self)
             if version < _VERSION:
                 self.note("version", str(_VERSION))
 
@@ -171,13 +177,6 @@ class SqliteJobStore:
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
             return self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            _ask_for_room(error, self.path)
-            raise
-
-    def _execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        try:
-            self._db.executemany(statement, rows)
         except sqlite3.OperationalError as error:
             _ask_for_room(error, self.path)
             raise
@@ -214,19 +213,18 @@ class SqliteJobStore:
 
     def files(self, row: int) -> tuple[SavedFile, ...]:
         """Return the files that were downloaded for a row."""
-        found = self._execute(
-            "SELECT path, size, checksum, item FROM files WHERE row = ? ORDER BY position", (row,)
-        )
-        return tuple(SavedFile(p, size, check, unpack(item)) for p, size, check, item in found)
+        found = self._execute("SELECT entries FROM files WHERE row = ?", (row,)).fetchone()
+        return unpack_files(found[0]) if found else ()
 
     def items(self) -> Iterator[tuple[int, Item]]:
         """Iterate over the catalogue: row and item, by row and position."""
-        for row, item in self._execute("SELECT row, item FROM items ORDER BY row, position"):
-            yield row, unpack(item)
+        for row, entries in self._execute("SELECT row, entries FROM items ORDER BY row"):
+            for item in unpack_items(entries):
+                yield row, item
 
     def count_items(self) -> int:
         """Return how many items the catalogue holds."""
-        return int(self._execute("SELECT COUNT(*) FROM items").fetchone()[0])
+        return int(self._execute("SELECT TOTAL(number) FROM items").fetchone()[0])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -264,31 +262,28 @@ class SqliteJobStore:
 
     def set_files(self, row: int, files: Iterable[SavedFile]) -> None:
         """Replace what is known of a row's files."""
-        self._execute("DELETE FROM files WHERE row = ?", (row,))
-        self._execute_many(
-            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
-            ((row, i, f.path, f.size, f.checksum, pack(f.item)) for i, f in enumerate(files)),
-        )
+        files = tuple(files)
+        if files:
+            self._execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (row, pack_files(files)))
+        else:
+            self._execute("DELETE FROM files WHERE row = ?", (row,))
 
     def set_items(self, row: int, items: Iterable[Item]) -> None:
         """Replace a row's items in the catalogue."""
-        self._execute("DELETE FROM items WHERE row = ?", (row,))
-        self._execute_many(
-            "INSERT INTO items VALUES (?, ?, ?)",
-            ((row, i, pack(item)) for i, item in enumerate(items)),
-        )
+        items = tuple(items)
+        if items:
+            values = (row, len(items), pack_items(items))
+            self._execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
+        else:
+            self._execute("DELETE FROM items WHERE row = ?", (row,))
 
     def samples(self) -> Iterator[Sample]:
         """Iterate over the samples of all rows, by row and feature."""
-        if self._version < _SAMPLES_SINCE:
-            return (sample for _, samples in self._recovered() for sample in samples)
         found = self._execute("SELECT row, entries FROM samples ORDER BY row")
         return (sample for row, entries in found for sample in unpack_samples(row, entries))
 
     def samples_of(self, row: int) -> tuple[Sample, ...]:
         """Return the samples of a row, by feature."""
-        if self._version < _SAMPLES_SINCE:
-            return tuple(sample for sample in self.samples() if sample.row == row)
         found = self._execute("SELECT entries FROM samples WHERE row = ?", (row,)).fetchone()
         return unpack_samples(row, found[0]) if found else ()
 
@@ -301,21 +296,8 @@ class SqliteJobStore:
 
     def states(self) -> dict[SampleState, int]:
         """Return how many samples are in each state that occurs."""
-        if self._version < _SAMPLES_SINCE:
-            return dict(Counter(sample.state for sample in self.samples()))
         counts = self._execute(_COUNT_SAMPLES).fetchone()
         return {state: n for state, n in zip(SampleState, counts, strict=True) if n}
-
-    def _recovered(self) -> Iterator[tuple[Job, tuple[Sample, ...]]]:
-        """Iterate over the jobs, with samples, of a store of a version that did not keep these."""
-        for job in self.jobs():
-            record = self.record(job.row)
-            samples = expected_samples(job.row, record.label, record.values)
-            items = self._execute(
-                "SELECT item FROM items WHERE row = ? ORDER BY position", (job.row,)
-            )
-            found = recovered(samples, job, [unpack(item) for (item,) in items])
-            yield job, tuple(found)
 
     def keep(self, job: Job) -> None:
         """Remember a failed job of a row that is about to get a new one."""
@@ -329,18 +311,6 @@ class SqliteJobStore:
     def past_jobs(self) -> Iterator[Job]:
         """Iterate over the earlier jobs of all rows."""
         return map(_job, self._execute(f"{_SELECT} past ORDER BY row, attempt"))
-
-    def _add_columns(self) -> None:
-        """Give the jobs of an older store the columns that came since."""
-        there = {name for _, name, *_ in self._execute("PRAGMA table_info(jobs)")}
-        blank = Job(0)
-        for name in _COLUMNS:
-            if name not in there:
-                default = getattr(blank, name)
-                self._execute(
-                    f"ALTER TABLE jobs ADD COLUMN {name} DEFAULT "
-                    f"{'NULL' if default is None else int(default)}"
-                )
 
     def note(self, key: str, value: str) -> None:
         """Remember a text."""

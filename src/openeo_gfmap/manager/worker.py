@@ -103,6 +103,7 @@ class Worker:
         self._on_job_error = on_job_error
         self._options = options
         self._untouched: set[tuple[str, str]] = set()  # jobs that nobody can have started yet
+        self._fresh: set[int] = set()  # rows whose files were checked just now, as they arrived
         lock: AbstractContextManager[Any] = results.FILE_LOCK
         files_lock = nullcontext() if options.parallel_callbacks else lock
         self._fetcher = Fetcher(
@@ -432,6 +433,7 @@ class Worker:
         if self._options.logs_of_finished:
             results.save_log(job, (self.output_dir / document).with_suffix(".log"))
         files = tuple(linked(file, document, arrival.sources) for file in arrival.files)
+        self._fresh.add(task.action.job.row)
         return life.Fetched(files, arrival.missing, arrival.features, arrival.absent)
 
     def _ask_for_provenance(self, task: Task, job: BatchJob) -> None:
@@ -474,8 +476,12 @@ class Worker:
         return self._unreachable(error, job.connection)
 
     def _process(self, task: Task) -> life.Event:
-        if not self._processor.unchanged(task.files):
+        row = task.action.job.row
+        # To read all files once more costs most where they are large; an earlier process's may have
+        # been changed since.
+        if row not in self._fresh and not self._processor.unchanged(task.files):
             return life.FilesChanged()
+        self._fresh.discard(row)
         try:
             items: tuple[Mapping[str, Any], ...] = ()
             if task.files:  # else none was good enough
