@@ -184,12 +184,12 @@ def test_ids_choose_samples_in_their_order(tmp_path: Path, rows: list[SheetRow])
         items.append(item(patch, sample_id=f"sample-{name}"))
     folder = collection(tmp_path / "run", items)
     contact_sheets(folder, tmp_path, samples=["sample-c", "a"])
-    assert [row.name for row in rows] == ["c", "a"]
+    assert [row.name for row in rows] == ["sample-c", "sample-a"]
     with pytest.raises(InputError, match=r"no sample 'sample-d'.*Did you mean sample-"):
         contact_sheets(folder, tmp_path, samples=["a", "sample-d"])
     rows.clear()
     contact_sheets(folder, tmp_path, choose="first")
-    assert [row.name for row in rows] == ["a", "b", "c"]
+    assert [row.name for row in rows] == ["sample-a", "sample-b", "sample-c"]
     with pytest.raises(InputError, match="choose='last'"):
         contact_sheets(folder, tmp_path, choose="last")  # type: ignore[arg-type]
 
@@ -210,11 +210,18 @@ def test_a_plain_folder_of_files_will_do(tmp_path: Path, rows: list[SheetRow]) -
 
 
 def test_a_patch_that_cannot_be_drawn_has_its_row(tmp_path: Path, rows: list[SheetRow]) -> None:
-    good, bad = write(tmp_path / "a.nc", bands()), tmp_path / "b.nc"
+    good, bad, worse = write(tmp_path / "a.nc", bands()), tmp_path / "b.nc", tmp_path / "c.nc"
     bad.write_bytes(b"no netCDF")
-    contact_sheets(collection(tmp_path / "run", [item(good), item(bad)]), tmp_path)
-    assert [len(row.colours) for row in rows] == [3, 0]
+    packed = {name: {"zlib": True} for name in bands()}
+    xr.open_dataset(good, engine="h5netcdf").to_netcdf(worse, engine="h5netcdf", encoding=packed)
+    content = worse.read_bytes()
+    stream = content.index(b"\x78\x5e") if b"\x78\x5e" in content else content.index(b"\x78\x01")
+    worse.write_bytes(content.replace(content[stream : stream + 2], b"no"))
+    items = [item(good), item(bad), item(worse)]
+    contact_sheets(collection(tmp_path / "run", items), tmp_path)
+    assert [len(row.colours) for row in rows] == [3, 0, 0]
     assert "b.nc cannot be opened" in rows[1].note
+    assert "c.nc cannot be read" in rows[2].note
     draw_sheet(rows, "one is broken", tmp_path / "sheet.png")
     draw_sheet(rows[1:], "all are broken", tmp_path / "sheet.png")
 
@@ -285,15 +292,18 @@ def test_rejected_patches_of_a_run_are_drawn_with_the_reason(
     tmp_path: Path, rows: list[SheetRow]
 ) -> None:
     (tmp_path / "quarantine").mkdir()
-    write(tmp_path / "quarantine" / "b.nc", bands(), sample="b")
-    (tmp_path / "quarantine" / "c.nc").write_bytes(b"no netCDF")
-    with Tracker(tmp_path / "job_tracker.csv", pd.DataFrame({"sample_id": ["b", "c"]})) as tracker:
+    # As they come from the back-end: they do not say whose they are.
+    write(tmp_path / "quarantine" / "openEO_0.nc", bands(), sample="")
+    (tmp_path / "quarantine" / "openEO_1.nc").write_bytes(b"no netCDF")
+    ids = pd.DataFrame({"sample_id": ["b", "c"]})
+    with Tracker(tmp_path / "job_tracker.csv", ids) as tracker:
         for row, (sample, reason) in enumerate((("b", "all cloud"), ("c", "does not open"))):
-            path = f"quarantine/{sample}.nc"
+            path = f"quarantine/openEO_{row}.nc"
             tracker.store.set_samples(
                 row, [Sample(row, 0, sample, "", SampleState.REJECTED, reason, path)]
             )
     contact_sheets(tmp_path, tmp_path / "out")
+    assert [row.name for row in rows] == ["b", "c"]
     assert [row.note for row in rows] == [
         "3 of 4 dates clear · rejected: all cloud",
         "rejected: does not open",

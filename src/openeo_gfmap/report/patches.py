@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.utils.patch_file import NODATA, PatchFile, open_patch_file
 from openeo_gfmap.utils.pictures import (
     CLOUD_MASK,
     FALSE_COLOUR,
@@ -23,10 +24,8 @@ from openeo_gfmap.utils.pictures import (
     tinted,
 )
 
-# xarray is imported where it is used: it is heavy.
 if TYPE_CHECKING:
     import pystac
-    import xarray as xr
 
 __all__ = ["LabelRaster", "OpenPatch", "open_patch"]
 
@@ -35,6 +34,7 @@ Array = np.ndarray[Any, Any]
 _RED, _NEAR_INFRARED = "S2-L2A-B04", "S2-L2A-B08"
 _MISSING = 0.88  # brightness of nodata
 _LABELS = "auxiliary"  # key of the asset
+_METRES = {"m", "metre", "meter"}
 _CLEAR = 0.5  # of the pixels are hidden at most on a clear date
 _NOTHING_SEEN = 0.95
 
@@ -66,8 +66,8 @@ class OpenPatch:
 
     Parameters
     ----------
-    data : xarray.Dataset
-        Variables of dims (t, y, x).
+    file : PatchFile
+        Bands have dims (t, y, x).
     name : str
         What to call it.
     label : LabelRaster, optional
@@ -76,41 +76,39 @@ class OpenPatch:
     Raises
     ------
     InputError
-        When it has no band, or no dates.
+        When it has no band, or no dates; later, when a band cannot be read.
     """
 
-    def __init__(self, data: xr.Dataset, name: str, label: LabelRaster | None = None):
-        self._data = data
+    def __init__(self, file: PatchFile, name: str, label: LabelRaster | None = None):
+        self._file = file
         self.label = label
-        self.name = str(data.attrs.get("sample_id", name))
-        self.bands = [
-            str(key) for key, value in data.data_vars.items() if value.dims == ("t", "y", "x")
-        ]
-        if not self.bands or not data.sizes.get("t"):
+        self.name = name
+        self.bands = [key for key, dims in file.rasters.items() if dims == ("t", "y", "x")]
+        if not self.bands or not len(self.dates):
             raise InputError(
-                f"Item {name} has no band with dates to draw: expected dims (t, y, x), found "
-                f"{', '.join(f'{key} {value.dims}' for key, value in data.data_vars.items())}."
+                f"{file.path} has no band with dates to draw: expected dims (t, y, x), found "
+                f"{', '.join(f'{key} {dims}' for key, dims in file.variables.items()) or 'none'}."
             )
         self._shown = bands_to_show(self.bands)
         self._read: dict[str, Array] = {}
 
     def _values(self, band: str) -> Array:
-        """Return all dates of a band, dims (t, y, x).
-
-        To read one date takes as long: most of it is finding out how long the series is.
-        """
+        """Return all dates of a band, dims (t, y, x)."""
         if band not in self._read:
-            self._read[band] = np.asarray(self._data[band].values)
+            try:
+                self._read[band] = self._file.values(band)
+            except OSError as error:
+                raise InputError(f"{band} of {self._file.path} cannot be read: {error}") from error
         return self._read[band]
 
     @cached_property
     def dates(self) -> Array:
         """Dates, datetime64, dims (t,)."""
-        return np.asarray(self._data.t.values)
+        return self._file.dates()
 
     def day(self, index: int) -> str:
         """Return a date in words."""
-        return str(self._data.t.dt.strftime("%d %b %Y").values[index])
+        return f"{self.dates[index].astype('datetime64[s]').item():%d %b %Y}"
 
     @cached_property
     def _hidden(self) -> Array | None:
@@ -118,7 +116,7 @@ class OpenPatch:
             return None
         classes = self._values(SCENE_CLASSES)
         missing = np.isnan(classes) if classes.dtype.kind == "f" else False
-        return np.asarray(np.isin(classes, (*HIDING, 65535)) | missing)
+        return np.asarray(np.isin(classes, (*HIDING, NODATA)) | missing)
 
     @cached_property
     def cloud_mask(self) -> Array | None:
@@ -134,7 +132,7 @@ class OpenPatch:
         A patch that was cut along a polygon has none beyond it.
         """
         band = self._values(self._shown[0])
-        missing = band == 65535 if band.dtype.kind in "iu" else np.isnan(band)
+        missing = band == NODATA if band.dtype.kind in "iu" else np.isnan(band)
         hidden = missing if self._hidden is None else self._hidden | missing
         inside = ~missing.all(axis=0)
         if not inside.any():
@@ -209,11 +207,10 @@ class OpenPatch:
     @cached_property
     def pixel_metres(self) -> float | None:
         """Width of a pixel; None where the file does not say it, or not in metres."""
-        if "x" not in self._data.coords or self._data.sizes["x"] < 2:
+        x = self._file.coordinate("x")
+        if x is None or len(x) < 2 or (self._file.text("units", "x") or "m") not in _METRES:
             return None
-        x = self._data["x"]
-        width = abs(float(x[1] - x[0]))
-        return width if x.attrs.get("units", "m") in {"m", "metre", "meter"} and width else None
+        return abs(float(x[1] - x[0])) or None
 
     @cached_property
     def label_name(self) -> str | None:
@@ -262,7 +259,7 @@ class OpenPatch:
         values = self._values(band)
         floats = values.astype(np.float32)
         if values.dtype == np.uint16:
-            floats[values == 65535] = np.nan
+            floats[values == NODATA] = np.nan
         return floats
 
 
@@ -291,36 +288,39 @@ def open_patch(item: pystac.Item) -> Iterator[OpenPatch]:
     InputError
         When it cannot be drawn.
     """
-    import xarray as xr  # noqa: PLC0415
-
     asset = next((asset for key, asset in item.assets.items() if key != _LABELS), None)
     if asset is None:
         raise InputError(f"Item {item.id} has no asset to draw.")
-    try:
-        data = xr.open_dataset(_local(asset), engine="h5netcdf")
-    except (OSError, ValueError) as error:
-        raise InputError(f"Item {item.id}: {asset.href} cannot be opened: {error}") from error
-    with data:
-        yield OpenPatch(data, item.id, _label(item))
+    with _opened(asset, item) as file:
+        name = item.properties.get("sample_id") or file.text("sample_id") or item.id
+        yield OpenPatch(file, str(name), _label(item))
+
+
+@contextmanager
+def _opened(asset: pystac.Asset, item: pystac.Item) -> Iterator[PatchFile]:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_patch_file(_local(asset)))
+        except OSError as error:
+            raise InputError(f"Item {item.id}: {asset.href} cannot be opened: {error}") from error
+        yield file
 
 
 def _label(item: pystac.Item) -> LabelRaster | None:
-    import xarray as xr  # noqa: PLC0415
-
     asset = item.assets.get(_LABELS)
     if asset is None:
         return None
-    with xr.open_dataset(_local(asset), engine="h5netcdf", mask_and_scale=False) as labels:
-        rasters = [v for v in labels.data_vars.values() if v.dims == ("y", "x")]
-        if not rasters:
+    with _opened(asset, item) as file:
+        raster = next((name for name, dims in file.rasters.items() if dims == ("y", "x")), None)
+        if raster is None:
             return None
-        raster = rasters[0]
-        values = np.atleast_1d(raster.attrs.get("flag_values", ()))
-        words = str(raster.attrs.get("flag_meanings", "")).split()
+        values = file.attribute("flag_values", raster)
+        words = (file.text("flag_meanings", raster) or "").split()
         meanings = {
-            int(value): word.replace("_", " ") for value, word in zip(values, words, strict=False)
+            int(value): word.replace("_", " ")
+            for value, word in zip(np.ravel([] if values is None else values), words, strict=False)
         }
-        return LabelRaster(np.asarray(raster.values), meanings)
+        return LabelRaster(file.stored(raster), meanings)
 
 
 def _local(asset: pystac.Asset) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.files import whole
+from openeo_gfmap.utils.patch_file import NODATA, PatchFile, open_patch_file
 from openeo_gfmap.utils.pictures import (
     HIDING,
     SCENE_CLASSES,
@@ -17,9 +17,6 @@ from openeo_gfmap.utils.pictures import (
     least_typical,
     stretched,
 )
-
-if TYPE_CHECKING:
-    import h5py
 
 __all__ = ["write_quicklook"]
 
@@ -46,17 +43,18 @@ def write_quicklook(netcdf: str | Path, png: str | Path) -> Path:
     OSError
         When it cannot be read.
     """
-    import h5py  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
     png = Path(png)
-    with h5py.File(netcdf, "r") as file:
-        names = [name for name in file if _is_band(file[name])]
-        shown = bands_to_show(names)
+    with open_patch_file(netcdf) as file:
+        shown = bands_to_show(list(file.rasters))
         if not shown:
-            raise InputError(f"{netcdf} has no band to draw; it has {', '.join(file)}.")
-        date = _clearest(file, names, shown[0])
-        layers = [stretched(_frame(file[name], date), name) for name in shown]
+            raise InputError(f"{netcdf} has no band to draw; it has {', '.join(file.variables)}.")
+        date = _clearest(file, shown[0])
+        layers = [
+            stretched(file.values(name, date if len(file.rasters[name]) == 3 else ...), name)
+            for name in shown
+        ]
     picture = np.stack([*(layers if len(layers) == 3 else layers * 3)], axis=-1)
     hidden = np.isnan(picture).any(axis=-1)
     rgba = np.dstack([np.nan_to_num(picture), ~hidden])
@@ -66,34 +64,15 @@ def write_quicklook(netcdf: str | Path, png: str | Path) -> Path:
     return png
 
 
-def _is_band(member: Any) -> bool:
-    return getattr(member, "ndim", 0) in (2, 3) and member.dtype.kind in "iuf"
-
-
-def _values(dataset: h5py.Dataset, where: Any) -> np.ndarray[Any, Any]:
-    """Return values as they are meant: unsigned ones are stored as signed."""
-    values: np.ndarray[Any, Any] = dataset[where]
-    unsigned = dataset.attrs.get("_Unsigned")
-    is_unsigned = unsigned is not None and str(np.asarray(unsigned).astype(str)) == "true"
-    return values.view(f"u{values.dtype.itemsize}") if is_unsigned else values
-
-
-def _frame(dataset: h5py.Dataset, date: int) -> np.ndarray[Any, Any]:
-    return _values(dataset, date if dataset.ndim == 3 else ...)
-
-
-def _clearest(file: h5py.File, names: list[str], band: str) -> int:
+def _clearest(file: PatchFile, band: str) -> int:
     """Return the date with most pixels to see."""
-    if file[band].ndim == 2:
+    if len(file.rasters[band]) == 2:
         return 0
-    name = SCENE_CLASSES if SCENE_CLASSES in names else band
-    values = _values(file[name], ...)
+    name = SCENE_CLASSES if SCENE_CLASSES in file.rasters else band
+    values = file.values(name)
+    seen = ~np.isnan(values) if values.dtype.kind == "f" else values != NODATA
     if name == SCENE_CLASSES:
-        seen = ~np.isin(values, (*HIDING, 65535))
-    elif values.dtype.kind == "f":
-        seen = ~np.isnan(values)
-    else:
-        seen = values != 65535
+        seen &= ~np.isin(values, HIDING)
     counts = seen.reshape(len(seen), -1).sum(axis=1)
     best = np.flatnonzero(counts == counts.max())
     if name != TRUE_COLOUR[0] or not counts.max():
