@@ -133,26 +133,62 @@ def _saved_log(run: RunFolder, job: Job) -> str | None:
 
     if not job.id:
         return None
-    # The name ends in the id; before it stands the title, which may be another one by now.
-    ending = f"_{safe_name(job.id, 80)}.log"
-    saved = (run.output_dir / "failed_jobs").glob("*.log")
-    path = next((path for path in sorted(saved) if path.name.endswith(ending)), None)
-    return path.read_text(encoding="utf-8") if path else None
+    # Before the id stands the title, which may be another one by now.
+    name = safe_name(job.id, 80)
+    for folder, ending in (
+        ("failed_jobs", f"_{name}.log"),
+        ("provenance", f"_{name}_{job.row}.log"),
+    ):
+        for path in sorted((run.output_dir / folder).glob("*.log")):
+            if path.name.endswith(ending):
+                return path.read_text(encoding="utf-8")
+    return None
 
 
 def _log_of_backend(job: Job) -> str:
-    from openeo_gfmap.errors import InputError  # noqa: PLC0415
+    from openeo import BaseOpenEoException  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    from openeo_gfmap.errors import BackendError, BackendUnavailable, InputError  # noqa: PLC0415
+    from openeo_gfmap.manager.answers import is_gone, one_line  # noqa: PLC0415
 
     if not job.id or not job.backend:
         reason = f": {job.message}" if job.message else ""
         raise InputError(
             f"row {job.row} has no job on a back-end; it is {job.status.shown}{reason}."
         )
-    lines = []
-    for entry in connection_to(job.backend)().job(job.id).logs():
-        level = str(entry.get("level") or "info").upper()
-        lines.append(f"{entry.get('time') or ''} {level}: {entry.get('message') or ''}".strip())
+    lines, where = [], f"back-end {job.backend!r}"
+    try:
+        connection = connection_to(job.backend)()
+        where += f" at {connection.root_url}"
+        for entry in connection.job(job.id).logs():
+            level = str(entry.get("level") or "info").upper()
+            lines.append(f"{entry.get('time') or ''} {level}: {entry.get('message') or ''}".strip())
+    except (BaseOpenEoException, RequestException) as error:
+        if is_gone(error):
+            raise BackendError(
+                f"{where} has no job {job.id}, which ran there for row {job.row}, and no log of it "
+                f"was saved. {_why_gone(job.backend)} With logs_of_finished = true in [limits] the "
+                "next run saves the logs of all jobs."
+            ) from error
+        raise BackendUnavailable(
+            f"{where} was asked for the log of job {job.id} and did not give it "
+            f"({one_line(error)}). Ask again later, or look what is wrong: gfmap doctor --backend "
+            f"{job.backend}"
+        ) from error
     return "\n".join(lines) or "The back-end has no log of this job."
+
+
+def _why_gone(backend: str) -> str:
+    """Return why a back-end may no longer have a job, and what to do then."""
+    if backend != "local":
+        return "It may have been removed there, or belong to another log-in."
+    from openeo_gfmap.launcher import state_folder  # noqa: PLC0415
+
+    return (
+        f"The embedded back-end keeps its jobs in OPENEO_GFMAP_HOME, which is {state_folder()} "
+        "now: if the run had another one, set that and ask again."
+    )
 
 
 def report(
