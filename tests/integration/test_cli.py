@@ -118,6 +118,7 @@ def test_from_a_file_of_fields_to_a_verified_folder(shell: Shell) -> None:
     status = shell.json("status")
     assert status["jobs"] == {"finished": 1} and status["running"] is None
     assert "4 of 4" in shell.run("logs", "0")
+    _look_for_logs_elsewhere(shell)
     assert shell.json("verify")["good"] == 12
     images = shell.json("preview", "--pages", "1")["images"]
     assert (shell.folder / images[0]).stat().st_size > 10_000
@@ -129,8 +130,33 @@ def test_from_a_file_of_fields_to_a_verified_folder(shell: Shell) -> None:
     patch.unlink()
     found = shell.json("verify", status=1)
     assert [Path(path).name for path in found["lost"]] == [patch.name]
+    settings = (shell.folder / "patches" / "gfmap.toml").read_text()
     shell.run("retry", "patches", "--refetch")
     assert shell.json("verify")["ok"]
+    # What has another content only is found by its checksum; what was asked for once holds once.
+    patch.write_bytes(bytes(reversed(patch.read_bytes())))
+    assert shell.json("verify", status=1)["changed"]
+    shell.run("retry", "patches", "--checksums")
+    assert shell.json("verify")["ok"]
+    assert (shell.folder / "patches" / "gfmap.toml").read_text() == settings
+
+
+def _look_for_logs_elsewhere(shell: Shell) -> None:
+    """Ask another back-end for the log of a job, which it does not know."""
+    job, home = shell.json("logs", "0")["id"], shell.environment["OPENEO_GFMAP_HOME"]
+    other = ServerProcess(shell.folder / "other").start()
+    shell.environment["OPENEO_GFMAP_HOME"] = str(other.home)
+    gone = _error(shell, "logs", "0", status=3)
+    assert f"back-end 'local' at {other.known['url']}" in gone
+    assert f"has no job {job}, which ran there for row 0" in gone
+    assert f"keeps its jobs in OPENEO_GFMAP_HOME, which is {other.home} now" in gone
+    other.stop()
+    # One that was saved needs no back-end.
+    saved = shell.folder / "patches" / "provenance" / f"title_{job}_0.log"
+    saved.write_text("What was saved.\n")
+    assert shell.run("logs", job) == "What was saved.\n"
+    saved.unlink()
+    shell.environment["OPENEO_GFMAP_HOME"] = home
 
 
 def _error(shell: Shell, *words: str, status: int = 2) -> str:

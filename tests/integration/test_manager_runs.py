@@ -247,11 +247,19 @@ def test_files_that_got_lost_are_fetched_again_when_asked_for(
     wanted = manager(tmp_path, backend.url, options=replace(QUICK, refetch_lost=True))
     counts = wanted.run_jobs(table(4), start_job, tmp_path / "tracker.csv")
     assert counts == {"finished": 4}
-    assert "Files of 2 finished jobs are lost" in caplog.text
+    assert "Files of 2 jobs are lost or changed" in caplog.text
     assert backend.requests["GET /jobs/{id}/results"] == before + 2
     for row in range(4):
         for n, content in enumerate(backend.default.assets.values()):
             assert (tmp_path / f"out/job_{row}/patch_{n}.nc").read_bytes() == content
+    # What has the same size and another content is found when all files are read.
+    patch = tmp_path / "out/job_3/patch_0.nc"
+    patch.write_bytes(bytes(reversed(patch.read_bytes())))
+    for how, requests in (("size", before + 2), ("checksum", before + 3)):
+        wanted = manager(tmp_path, backend.url, options=replace(QUICK, refetch_lost=how))
+        wanted.run_jobs(table(4), start_job, tmp_path / "tracker.csv")
+        assert backend.requests["GET /jobs/{id}/results"] == requests
+    assert patch.read_bytes() == next(iter(backend.default.assets.values()))
     assert len(backend.jobs) == 4
 
 

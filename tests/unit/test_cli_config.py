@@ -135,6 +135,7 @@ WRONG = [
     ("max_nodata = 0.5", "max_nodata = 50", "line 21: [gates] max_nodata is 50"),
     ("max_attempts = 3", "max_attempts = 0", "line 25: [retry] max_attempts is 0"),
     ("max_costs = 100", "max_costs = -1", "line 28: [limits] max_costs is -1"),
+    ("max_costs = 100", 'refetch_lost = "md5"', "line 28: [limits] refetch_lost is 'md5'"),
     ("[backend]", "[backends]", "line 17: there is no section [backends]; did you mean 'backend'?"),
     ("[gates]", "[gates", "line 20"),
     ("labels = false", "cloud_mask.kernel = 3", "line 11: [recipe.cloud_mask] has no key 'kernel'"),

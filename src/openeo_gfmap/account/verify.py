@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from openeo_gfmap.account.folder import RunFolder
-from openeo_gfmap.errors import InputError, ResultIncomplete
-from openeo_gfmap.manager import formats, netcdf
+from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager import netcdf
 from openeo_gfmap.manager.disk import BESIDE_RESULTS
+from openeo_gfmap.manager.intact import LOST, OTHER_SUM, defects
 from openeo_gfmap.manager.ledger import SampleState
 from openeo_gfmap.manager.quarantine import FOLDER, REASON, Quarantine
-from openeo_gfmap.manager.results import multihash_of
 from openeo_gfmap.quality import QualityGates
 from openeo_gfmap.stac.reading import collection_file, read_items, with_absolute_assets
 
@@ -25,8 +23,6 @@ __all__ = ["Verification", "verify"]
 
 _SHOWN: Final = 10  # files of each kind in the text
 _WIDTH: Final = 80
-_AT_ONCE: Final = 1_000  # files that wait to be read
-_SHA256: Final = "1220"  # how the multihash of one begins
 
 
 @dataclass(frozen=True)
@@ -99,11 +95,12 @@ class Verification:
             if len(found) > _SHOWN:
                 lines.append(f"  … and {len(found) - _SHOWN:,} more")
         if self.is_run and (self.lost or self.changed):
-            lines.append("What is lost or changed is fetched again by `gfmap retry --refetch`, or")
-            lines.append("ManagerOptions(refetch_lost=True), while the back-end keeps the results.")
-            # Those read no file: a run would begin with hours of reading.
-            if _OTHER_SUM in self.changed.values():
-                lines.append("They go by size: delete the files with another checksum before.")
+            # A run that goes by checksum begins with reading all files.
+            by_sum = OTHER_SUM in self.changed.values()
+            command, option = ("--checksums", "'checksum'") if by_sum else ("--refetch", "True")
+            lines.append(f"What is lost or changed is fetched again by `gfmap retry {command}`,")
+            lines.append(f"or ManagerOptions(refetch_lost={option}), while the back-end keeps the")
+            lines.append("results.")
         return "\n".join(lines)
 
 
@@ -165,8 +162,8 @@ def verify(
     patches = [each for each in expected if each.is_patch] if gates is not None else []
     steps = _Steps(len(expected) + len(patches), progress)
     lost, changed = [], {}
-    for each, state in zip(expected, _states(expected, checksums=checksums), strict=True):
-        if state == _LOST:
+    for each, state in zip(expected, defects(expected, checksums=checksums), strict=True):
+        if state == LOST:
             lost.append(each.name)
         elif state:
             changed[each.name] = state
@@ -266,41 +263,6 @@ def _expected(
     name = path.relative_to(folder).as_posix() if inside else str(path)
     size, checksum = asset.get("file:size"), asset.get("file:checksum")
     yield _Expected(path, name, size, checksum, is_patch, period)
-
-
-_LOST: Final = "lost"
-_OTHER_SUM: Final = "has another checksum"
-
-
-def _states(expected: Sequence[_Expected], *, checksums: bool) -> Iterator[str]:
-    """Iterate over what is wrong with each file; few wait, so that Ctrl-C is heard at once."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            for start in range(0, len(expected), _AT_ONCE):
-                some = expected[start : start + _AT_ONCE]
-                yield from pool.map(lambda each: _state(each, checksums=checksums), some)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _state(each: _Expected, *, checksums: bool) -> str:
-    """Return what is wrong with a file; empty for nothing."""
-    try:
-        size = each.path.stat().st_size
-    except OSError:
-        return _LOST
-    if each.size is not None and size != each.size:
-        return f"has {size:,} bytes, had {each.size:,}"
-    if not checksums:
-        return ""
-    if each.checksum is not None and each.checksum.startswith(_SHA256):
-        return "" if multihash_of(each.path) == each.checksum else _OTHER_SUM
-    try:
-        with each.path.open("rb", buffering=0) as file:
-            formats.check_content(file, each.path.name, each.path.suffix)
-    except (OSError, ResultIncomplete) as error:
-        return str(error)
-    return ""
 
 
 def _why_not(patch: _Expected, quarantine: Quarantine) -> str:

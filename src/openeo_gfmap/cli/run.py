@@ -59,6 +59,10 @@ def retry(
     refetch: Annotated[
         bool, typer.Option("--refetch", help="Also fetch files that are gone, or of another size.")
     ] = False,
+    checksums: Annotated[
+        bool,
+        typer.Option("--checksums", help="Like --refetch, also by checksum: reads all files."),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -80,13 +84,28 @@ def retry(
                 "restart_failed=True what a program of yours has run."
             )
         chosen = load_config(path)
-        options = replace(chosen.options, refetch_lost=refetch or chosen.options.refetch_lost)
-        extract(out, replace(chosen, options=options), restart_failed=True)
+        now = chosen
+        if refetch or checksums:
+            how = "checksum" if checksums else "size"
+            now = replace(chosen, options=replace(chosen.options, refetch_lost=how))
+        extract(out, now, noted=chosen, restart_failed=True)
         conclude(out, chosen.folder)
 
 
-def extract(out: Out, config: Config, **arguments: Any) -> None:
-    """Run an extraction; its folder then has what later commands go by."""
+def extract(out: Out, config: Config, *, noted: Config | None = None, **arguments: Any) -> None:
+    """Run an extraction; its folder then has what later commands go by.
+
+    Parameters
+    ----------
+    out : Out
+        Says what is done.
+    config : Config
+        What holds now.
+    noted : Config, optional
+        What later commands go by, where that is something else.
+    **arguments
+        For the manager.
+    """
     from openeo_gfmap.cli.config import FILE_NAME, WRITTEN  # noqa: PLC0415
     from openeo_gfmap.errors import InputError, TrackerLocked  # noqa: PLC0415
     from openeo_gfmap.manager.disk import make_folder  # noqa: PLC0415
@@ -105,7 +124,7 @@ def extract(out: Out, config: Config, **arguments: Any) -> None:
     earlier = settings.read_bytes() if settings.is_file() else None
     # One that somebody has written stays: the output folder may be where it lies.
     if earlier is None or earlier.startswith(WRITTEN.encode()):
-        _replace(settings, config.to_toml().encode())
+        _replace(settings, (noted or config).to_toml().encode())
     try:
         config.run(extraction, show_progress=not out.quiet, **arguments)
     except (InputError, TrackerLocked):

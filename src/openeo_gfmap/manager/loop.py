@@ -109,7 +109,8 @@ class Loop:
     def prepare(self, claims: Claims, *, restart_failed: bool, resume_postproc: bool) -> None:
         """Turn the user's wishes for old jobs into events, and remember whose files are whose."""
         register, output_dir = self._register, self._worker.output_dir
-        lost = register.lost(output_dir) if self._options.refetch_lost else {}
+        wanted = self._options.refetch_lost
+        lost = register.lost(output_dir, checksums=wanted == "checksum") if wanted else {}
         events: list[tuple[int, life.Event]] = []
         for job in register.jobs:
             if restart_failed and job.status in FAILED:
@@ -128,7 +129,7 @@ class Loop:
                 claims.take(job.row, path)
         register.apply(events)
         if lost:
-            _log.warning("Files of %d finished jobs are lost: they are fetched again.", len(lost))
+            _log.warning("Files of %d jobs are lost or changed: they are fetched again.", len(lost))
         if stranded := register.stranded():
             _log.warning(
                 "Jobs of an earlier run are on %s, which was not added: they stay as they are. "

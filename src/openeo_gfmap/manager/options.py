@@ -43,9 +43,10 @@ class ManagerOptions:
     max_costs : float or None
         No job is made any more that would cost more than this with all the others, going by what
         jobs have cost so far; in the unit in which the back-ends bill.
-    refetch_lost : bool
-        Look at the start of a run whether the files of finished jobs are still there, with the
-        sizes that the catalogue says, and fetch what is lost again.
+    refetch_lost : bool or str
+        Look at the start of a run whether the files of finished jobs are still what the catalogue
+        says, and fetch again those that are not: those that are gone or have another size with
+        True or "size"; with "checksum" also those with other content, for which all are read.
     connect_seconds : float
         Most seconds until a connection to a back-end stands.
     answer_seconds : float
@@ -83,7 +84,7 @@ class ManagerOptions:
     retry: RetryPolicy = field(default_factory=RetryPolicy.never)
     job_seconds: float | None = None
     max_costs: float | None = None
-    refetch_lost: bool = False
+    refetch_lost: bool | str = False
     connect_seconds: float = 10.0
     answer_seconds: float = 60.0
     work_seconds: float = 300.0
@@ -100,6 +101,11 @@ class ManagerOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be 1 or more.")
+        if self.refetch_lost not in (True, False, "size", "checksum"):
+            raise InputError(
+                f"refetch_lost is {self.refetch_lost!r}; expected true or false, or what to go by: "
+                "'size' or 'checksum'."
+            )
         for name in ("settle", "longest_wait", "longest_poll", "max_costs"):
             value = getattr(self, name)
             if value is not None and not value >= 0:

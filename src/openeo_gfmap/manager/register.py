@@ -13,6 +13,7 @@ from openeo_gfmap.manager import _log, ledger
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.costs import CostBook
 from openeo_gfmap.manager.dispatch import Dispatcher
+from openeo_gfmap.manager.intact import KnownFile, defects
 from openeo_gfmap.manager.job_store import JobStore, Record
 from openeo_gfmap.manager.ledger import SampleState, Sums
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
@@ -226,16 +227,26 @@ class Register:
         there = {str(job.backend) for job in open_ if job.status is not JobStatus.NOT_STARTED}
         return sorted(there.difference(self._backends))
 
-    def lost(self, output_dir: Path) -> dict[int, frozenset[str]]:
-        """Return by row the files of finished jobs that are not as the catalogue says."""
+    def lost(self, output_dir: Path, *, checksums: bool = False) -> dict[int, frozenset[str]]:
+        """Return by row the files of finished jobs that are not as the catalogue says.
+
+        With checksums, all files are read.
+        """
         lost: defaultdict[int, set[str]] = defaultdict(set)
+        owners: list[tuple[int, str]] = []
+        files: list[KnownFile] = []
         for row, item in self._store.items():
             for asset in item["assets"].values():
                 href = str(asset["href"])
                 if "://" not in href:
-                    path, size = output_dir / href, asset.get("file:size")
-                    if not path.is_file() or (size is not None and path.stat().st_size != size):
-                        lost[row].add(href)
+                    size, checksum = asset.get("file:size"), asset.get("file:checksum")
+                    owners.append((row, href))
+                    files.append(KnownFile(output_dir / href, size, checksum))
+        if checksums:
+            _log.info("Reading %d files for their checksums.", len(files))
+        for (row, href), defect in zip(owners, defects(files, checksums=checksums), strict=True):
+            if defect:
+                lost[row].add(href)
         return {row: frozenset(paths) for row, paths in lost.items()}
 
 
