@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from openeo_gfmap.manager import sqlite_store
+from openeo_gfmap.manager import packing
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.stac import tree
 from support.patches import patch_bytes
@@ -36,7 +36,7 @@ class Counted:
     statements
         SQL statements, those of all transactions.
     unpacked
-        Rows and items that were read from the store and unpacked.
+        Rows, and what jobs have of files, items or samples, that were read from the store.
     items
         STAC files that were written.
     store
@@ -79,7 +79,7 @@ def count(bench: ModuleType, folder: Path, jobs: int) -> Counted:
             store._db.set_trace_callback(count_statement)
 
         patch.setattr(SqliteJobStore, "__init__", opened)
-        counted(sqlite_store, "_unpacked", "unpacked")
+        counted(packing, "_plain", "unpacked")
         counted(tree, "_replace", "items")
         work = folder / "work"
         done = manager_run.run_ours(manager_run.make_table(jobs), openeo.connect(url), work)
@@ -103,7 +103,8 @@ def test_a_job_costs_the_same_however_many_there_are(bench: ModuleType, tmp_path
         assert counted.requests["GET /files/{id}/{n}"] == 3 * jobs
         assert counted.items == 3 * jobs + 1
         # A row for the creation, for the files (unless it is still at hand) and, once, for the
-        # CSV; an item for the action, and for STAC.
-        assert counted.unpacked <= (2 + 1 + 2 * 3) * jobs
+        # CSV; all files for the action, all items for STAC; the samples when files came, when they
+        # were done, and for their table.
+        assert counted.unpacked <= (2 + 1 + 1 + 1 + 3) * jobs
     assert many.statements / 80 <= few.statements / 20 * 1.2
     assert many.store / 80 <= few.store / 20 * 1.2

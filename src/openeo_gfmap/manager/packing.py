@@ -36,7 +36,7 @@ def pack(values: Mapping[str, Any]) -> bytes:
 
 def unpack(kept: bytes | str) -> dict[str, Any]:
     """Return what `pack` was given; older stores have it as text."""
-    return dict(json.loads(kept if isinstance(kept, str) else zlib.decompress(kept)))
+    return dict(json.loads(kept) if isinstance(kept, str) else _plain(kept))
 
 
 def pack_files(files: Iterable[SavedFile]) -> bytes:
@@ -46,7 +46,7 @@ def pack_files(files: Iterable[SavedFile]) -> bytes:
 
 def unpack_files(kept: bytes) -> tuple[SavedFile, ...]:
     """Return what `pack_files` was given."""
-    return tuple(SavedFile(*each) for each in json.loads(zlib.decompress(kept)))
+    return tuple(SavedFile(*each) for each in _plain(kept))
 
 
 def pack_items(items: Sequence[Mapping[str, Any]]) -> bytes:
@@ -56,7 +56,7 @@ def pack_items(items: Sequence[Mapping[str, Any]]) -> bytes:
 
 def unpack_items(kept: bytes) -> list[dict[str, Any]]:
     """Return what `pack_items` was given."""
-    return list(json.loads(zlib.decompress(kept)))
+    return list(_plain(kept))
 
 
 def pack_samples(samples: Iterable[Sample]) -> bytes:
@@ -68,12 +68,16 @@ def unpack_samples(row: int, kept: bytes) -> tuple[Sample, ...]:
     """Return what `pack_samples` was given for a row."""
     return tuple(
         Sample(row, feature, sample_id, sensor, SampleState(state), reason, path)
-        for feature, sample_id, sensor, state, reason, path in json.loads(zlib.decompress(kept))
+        for feature, sample_id, sensor, state, reason, path in _plain(kept)
     )
 
 
 def _compressed(values: Any) -> bytes:
     return zlib.compress(json.dumps(values).encode(), 1)
+
+
+def _plain(kept: bytes) -> Any:
+    return json.loads(zlib.decompress(kept))
 
 
 class Kept(Mapping[str, Any]):

@@ -7,17 +7,14 @@ else: the jobs and the store belong to the loop.
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import requests
 from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
@@ -27,34 +24,27 @@ from openeo_gfmap.manager import _log, access, results
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.answers import (
     UNWELL,
-    facts_of,
     is_fault,
     is_gone,
     is_outage,
-    is_senseless,
     is_transient,
     is_unpaid,
-    kind_of,
     one_line,
 )
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, PostJobAction, StartJob
 from openeo_gfmap.manager.fetcher import Fetcher
-from openeo_gfmap.manager.intent import Attempt, find_job, intending, list_jobs
-from openeo_gfmap.manager.kinds import ErrorKind, classify
+from openeo_gfmap.manager.intent import Attempt, find_job, intending
+from openeo_gfmap.manager.kinds import ErrorKind
+from openeo_gfmap.manager.looking import AWAY_TRIES, FAULTY_TRIES, Looker, now
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.postprocess import PostProcessor
 from openeo_gfmap.manager.provenance import Provenance, linked
-from openeo_gfmap.manager.tasks import Survey, Task
+from openeo_gfmap.manager.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Worker"]
-
-#: How often the same is asked of a back-end that answers others, but this with faults or what makes
-#: no sense; and with an answer that, by itself, says that it is away for a while.
-_FAULTY_TRIES = 10
-_AWAY_TRIES = 2 * _FAULTY_TRIES
 
 
 class Worker:
@@ -97,10 +87,8 @@ class Worker:
     ):
         self.output_dir = output_dir
         self._connect = connect
-        self._reconnect = reconnect
         self._start_job = start_job
         self._on_job_done = on_job_done
-        self._on_job_error = on_job_error
         self._options = options
         self._untouched: set[tuple[str, str]] = set()  # jobs that nobody can have started yet
         self._fresh: set[int] = set()  # rows whose files were checked just now, as they arrived
@@ -121,6 +109,9 @@ class Worker:
             output_dir, post_job_action, files_lock, options.action_seconds
         )
         self._provenance = Provenance(output_dir)
+        self._looker = Looker(connect, reconnect, on_job_error, self._provenance, options)
+        # Of these there is nothing to document.
+        self.survey, self.probe = self._looker.survey, self._looker.probe
 
     def perform(self, task: Task) -> life.Event:
         """Do what the task's action says; every outcome, good or bad, is an event."""
@@ -141,62 +132,14 @@ class Worker:
             case life.Start():
                 event = self._start(task)
             case life.Poll():
-                event = self._look(task)
+                event = self._looker.look(task)
             case life.Cancel():
-                event = self._cancel(task)
+                event = self._looker.cancel(task)
             case life.Fetch():
                 event = self._fetch(task)
             case life.Process():
                 event = self._process(task)
         return event
-
-    def survey(self, backend: str, tasks: Sequence[Task]) -> Survey:
-        """Look at many jobs of a back-end through its list of jobs.
-
-        Pages are asked for until all jobs were seen. A job that the list does not have, or calls
-        failed or not started, has to be looked at by itself: lists leave things out, and lag
-        behind. So has one that is done, unless the list says what it took.
-
-        Parameters
-        ----------
-        backend : str
-            Name of the back-end.
-        tasks : sequence of Task
-            Polls of jobs on it.
-        """
-        by_id = {str(task.action.job.id): task for task in tasks}
-        seen: list[tuple[Task, life.Event]] = []
-        pages = [0]
-        with access.managed() as heard:
-            connection = self._connect(backend)
-            try:
-                for document in list_jobs(connection, pages):
-                    task = by_id.pop(str(document.get("id")), None)
-                    if task is not None and _says_all(document):
-                        seen.append((task, self._seen(task, document)))
-                    if not by_id:
-                        break
-            except UNWELL as error:
-                lost = replace(self._unreachable(error, connection), retry_after=heard.retry_after)
-                return Survey((), 0, lost)
-        return Survey(tuple(seen), pages[0])
-
-    def probe(self, backend: str) -> life.Unreachable | None:
-        """Ask a back-end something cheap; None says that it answers.
-
-        A connection on which nobody answers is replaced, if it can be: an embedded back-end that
-        was ended, say, is started again by whoever asks for a connection, and only by them.
-        """
-        with access.managed() as heard:
-            connection = self._connect(backend)
-            try:
-                # Not the capabilities: those a proxy answers from its cache.
-                connection.get("/jobs", params={"limit": 1}, expected_status=200).json()
-            except UNWELL as error:
-                if isinstance(error, requests.ConnectionError):
-                    self._reconnect(backend, connection)
-                return replace(self._unreachable(error, connection), retry_after=heard.retry_after)
-        return None
 
     # ------------------------------------------------------------------------- creating, starting
 
@@ -234,7 +177,7 @@ class Worker:
     def _not_created(
         self, error: BaseException, task: Task, connection: Connection, attempt: Attempt
     ) -> life.Event:
-        job, kind = task.action.job, self._kind(error)
+        job, kind = task.action.job, self._looker.kind(error)
         away = is_transient(error) and is_outage(error, connection.root_url)
         if attempt.lost:
             return life.AnswerLost(one_line(error), kind, outage=away)
@@ -255,7 +198,7 @@ class Worker:
         try:
             found = find_job(connection, str(job.mark), task.known_ids, job.intended_at)
         except UNWELL as error:
-            return self._unreachable(error, connection)
+            return self._looker.unreachable(error, connection)
         if found is not None:
             _log.info("Row %d: found its job %s on %s.", job.row, found, job.backend)
             return life.Found(found)
@@ -271,15 +214,15 @@ class Worker:
         return life.NotMade(job.message or f"no job of this row is on {job.backend}")
 
     def _start(self, task: Task) -> life.Event:
-        job = self._batch_job(task)
-        facts = {"start_time": task.action.job.start_time or _now()}
+        job = self._looker.batch_job(task)
+        facts = {"start_time": task.action.job.start_time or now()}
         key = (str(task.action.job.backend), job.job_id)
         untouched = key in self._untouched
         self._untouched.discard(key)
         if not untouched:
             # Looked at first: the callback may have started it, or the answer to an earlier start
             # may have been lost.
-            seen = self._look(task)
+            seen = self._looker.look(task)
             if not isinstance(seen, life.Seen):
                 return seen
             facts = {**seen.facts, **facts}
@@ -295,133 +238,37 @@ class Worker:
 
     def _not_started(self, error: BaseException, task: Task, job: BatchJob) -> life.Event:
         """Tell a refusal from what may pass; the back-end has just said that the job is there."""
-        kind = self._kind(error)
+        kind = self._looker.kind(error)
         if kind is ErrorKind.CAPACITY:
             return life.Unreachable(one_line(error), kind, outage=False)
         # A fault that comes again and again does not pass.
-        lasting = task.tries >= (_FAULTY_TRIES if is_fault(error) else _AWAY_TRIES)
+        lasting = task.tries >= (FAULTY_TRIES if is_fault(error) else AWAY_TRIES)
         refused = isinstance(error, OpenEoApiPlainError) and not is_transient(error)
         if lasting or refused:
             return life.StartFailed(f"the back-end refused to start it: {one_line(error)}", kind)
         if not task.tries:
             _log.debug("Job %s: not started: %s. Trying again.", job.job_id, one_line(error))
-        return self._unreachable(error, job.connection)
-
-    # ------------------------------------------------------------------------------------- looking
-
-    def _look(self, task: Task) -> life.Event:
-        job = self._batch_job(task)
-        try:
-            document = job.describe()
-            word = document.get("status")
-        except UNWELL as error:
-            return self._not_described(task, error, job.connection)
-        if not isinstance(word, str):
-            why = f"its status is {word!r}"
-            return self._unseen(task, why, _FAULTY_TRIES, life.Unreachable(why, outage=False))
-        if word == "error":
-            return self._failed(task, job, document)
-        return self._seen(task, document)
-
-    def _seen(self, task: Task, document: Mapping[str, Any]) -> life.Seen:
-        word = str(document.get("status"))
-        if word in ("finished", "canceled"):
-            self._provenance.described(task.action.job, document)
-        facts = facts_of(document)
-        if word not in life.REMOTE:
-            _log.debug(
-                "Job %s has status %r, which openEO does not know.", task.action.job.id, word
-            )
-        if word == "running" and task.action.job.running_since is None:
-            facts["running_since"] = _now()
-        return life.Seen(word, facts)
-
-    def _not_described(
-        self, task: Task, error: BaseException, connection: Connection
-    ) -> life.Event:
-        """Tell a job that is gone from a back-end that has nothing to say of it for now."""
-        job, why = task.action.job, one_line(error)
-        if is_gone(error):
-            message = f"{job.backend} no longer has job {job.id}"
-            return life.Vanished(message, ErrorKind.VANISHED)
-        lost = self._unreachable(error, connection)
-        if is_senseless(error) or is_fault(error):
-            return self._unseen(task, why, _FAULTY_TRIES, lost)
-        return self._unseen(task, why, _AWAY_TRIES if lost.outage else math.inf, lost)
-
-    def _unseen(self, task: Task, why: str, tries: float, lost: life.Unreachable) -> life.Event:
-        """Give a job up of which a back-end that answers for others says nothing so often."""
-        if task.tries < tries:
-            return lost
-        job = task.action.job
-        message = f"{job.backend} cannot describe job {job.id}: {why} ({task.tries + 1} times)"
-        return life.Vanished(message, ErrorKind.BACKEND_BUG)
-
-    def _failed(self, task: Task, job: BatchJob, document: Mapping[str, Any]) -> life.Seen:
-        """Save the log of a job that failed, and read from it why."""
-        self._provenance.described(task.action.job, document)
-        # Before the state is stored: after a kill in between it is done again.
-        try:
-            self._on_job_error(job, task.row)
-        except RAISED:
-            trace = traceback.format_exc()
-            _log.warning("on_job_error raised for job %s:\n%s", job.job_id, trace)
-        errors = results.error_messages(job)
-        message = f"job {job.job_id} failed on {task.action.job.backend}"
-        if errors:
-            message += f": {' '.join(errors[-1].split())[:300]}"
-        kind = classify("\n".join(errors), rules=self._options.retry.all_rules)
-        return life.Seen("error", facts_of(document), message, kind)
-
-    def _cancel(self, task: Task) -> life.Event:
-        seen = self._look(task)  # it may be done by now
-        if not isinstance(seen, life.Seen) or seen.word != "running":
-            return seen
-        job = self._batch_job(task)
-        try:
-            job.stop()
-            document = job.describe()
-        except UNWELL as error:
-            return self._unreachable(error, job.connection)
-        self._provenance.described(task.action.job, document)
-        costs = facts_of(document).get("costs")
-        limit = self._options.job_seconds or 0.0
-        return life.TimedOut(
-            f"job {job.job_id} ran for more than {limit:g} seconds and was cancelled",
-            ErrorKind.TIME_LIMIT,
-            seen.facts.get("costs") if costs is None else costs,
-        )
+        return self._looker.unreachable(error, job.connection)
 
     def end(self, task: Task) -> life.Event:
         """Cancel a job because the user wants it, and look how it stands then."""
         with access.managed():
-            job = self._batch_job(task)
+            job = self._looker.batch_job(task)
             try:
                 job.stop()
             except UNWELL as error:
                 if is_transient(error):
-                    return self._unreachable(error, job.connection)
+                    return self._looker.unreachable(error, job.connection)
                 _log.debug("Job %s was not cancelled: %s.", job.job_id, one_line(error))
-            event = self._look(task)  # it may have been done already
+            event = self._looker.look(task)  # it may have been done already
             if _has_failed(event):
                 self._document(task)
             return event
 
-    def _batch_job(self, task: Task) -> BatchJob:
-        job = task.action.job
-        return self._connect(str(job.backend)).job(str(job.id))
-
-    def _kind(self, error: BaseException) -> ErrorKind:
-        return kind_of(error, self._options.retry.all_rules)
-
-    def _unreachable(self, error: BaseException, connection: Connection) -> life.Unreachable:
-        away = is_outage(error, connection.root_url)
-        return life.Unreachable(one_line(error), self._kind(error), outage=away)
-
     # ------------------------------------------------------------------------ fetching, processing
 
     def _fetch(self, task: Task) -> life.Event:
-        job = self._batch_job(task)
+        job = self._looker.batch_job(task)
         try:
             arrival = self._fetcher.fetch(job, task.action.job.row, task.row)
         except ResultIncomplete as error:
@@ -469,11 +316,11 @@ class Worker:
             message = f"the results are no longer there: {one_line(error)}"
             return life.Vanished(message, ErrorKind.VANISHED)
         # What fails for one job alone does not pass, whatever the back-end says of itself.
-        tries = _FAULTY_TRIES if is_fault(error) or not is_transient(error) else _AWAY_TRIES
+        tries = FAULTY_TRIES if is_fault(error) or not is_transient(error) else AWAY_TRIES
         if task.tries >= tries:
             message = f"the results cannot be read: {one_line(error)}"
             return life.FetchFailed(message, ErrorKind.RESULTS)
-        return self._unreachable(error, job.connection)
+        return self._looker.unreachable(error, job.connection)
 
     def _process(self, task: Task) -> life.Event:
         row = task.action.job.row
@@ -486,7 +333,7 @@ class Worker:
             items: tuple[Mapping[str, Any], ...] = ()
             if task.files:  # else none was good enough
                 items = self._processor.run(task.files, task.row)
-                self._on_job_done(self._batch_job(task), task.row)
+                self._on_job_done(self._looker.batch_job(task), task.row)
         except RAISED as error:
             _log.debug("post-processing raised:\n%s", traceback.format_exc())
             message = f"post-processing raised {one_line(error)}"
@@ -497,19 +344,8 @@ class Worker:
         return life.Processed(items)
 
 
-def _says_all(document: Mapping[str, Any]) -> bool:
-    """Tell whether an entry of the list of jobs says as much as the job itself would."""
-    if document.get("status") == "finished":
-        return document.get("costs") is not None and bool(document.get("usage"))
-    return document.get("status") in ("queued", "running")
-
-
 def _has_failed(event: life.Event) -> bool:
     """Tell whether an event is the end of a job that was made, and has no results."""
     if isinstance(event, life.Seen):
         return event.word in ("error", "canceled")
     return isinstance(event, life.StartFailed | life.Vanished | life.TimedOut)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
