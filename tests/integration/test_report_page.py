@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +222,32 @@ class TestAtADesk:
         shown.find_element("xpath", "//div[@id='jobs-table']//button[.='Next']").click()
         assert "Page 2 of 20" in text(shown, "jobs-table")
 
+    @pytest.mark.parametrize(
+        ("table", "column", "key", "heading"),
+        [("slowest", "Time", "seconds", "Slowest jobs"), ("costliest", "Costs", "costs", "Costl")],
+    )
+    def test_the_jobs_that_took_most_come_first(
+        self, shown: Chrome, page: Path, table: str, column: str, key: str, heading: str
+    ) -> None:
+        jobs = numbers_of(page)["jobs"]
+        spent = {row: value for row, value in enumerate(jobs[key]) if value}
+        most = sorted(spent, key=lambda row: -spent[row])[:8]
+        box = shown.find_element("id", table)
+        assert box.find_element("xpath", "..").text.startswith(heading)
+        assert [each.text for each in box.find_elements("css selector", "thead th")] == [
+            "Job", "Back-end", "Samples", column,
+        ]  # fmt: skip
+        rows = [each.text for each in box.find_elements("css selector", "tbody tr")]
+        for text_of_row, row in zip(rows, most, strict=True):
+            amount = spent[row] / 60 if key == "seconds" else spent[row]
+            backend = "cdse" if row % 3 else "terrascope"
+            told = re.fullmatch(rf"job {row} {backend} 20 ([\d.]+)( min)?", text_of_row)
+            assert told is not None, text_of_row
+            assert float(told[1]) == pytest.approx(amount, abs=0.51)
+            assert bool(told[2]) == (key == "seconds")
+        box.find_element("css selector", "tbody button").click()
+        assert text(shown, "details").startswith(f"Job {most[0]}\n")
+
     def test_texts_from_outside_stay_texts(self, shown: Chrome, page: Path) -> None:
         assert shown.title == f"{page.parent.name}: report of a run"
         assert shown.find_elements("css selector", "body img") == []
@@ -287,12 +315,64 @@ class TestElsewhere:
         shown.refresh()
         assert shown.execute_script(CONTRASTS) == []
 
+    def test_paper_gets_what_can_be_read_on_it(self, shown: Chrome) -> None:
+        chromium.resize(shown, 720, 1000)  # about what is left of A4
+        shown.find_element("id", "theme").click()  # dark, on the screen
+        chromium.put_media(shown, "print")
+        try:
+            shows = shown.execute_script(PRINTED)
+        finally:
+            chromium.put_media(shown, "")
+        assert shows["hidden"] == []
+        assert shows["visible"] == []
+        assert shows["cut"] == []
+        assert shows["ink"] < 60  # of 255: dark on white
+        assert shows["ground"] == "rgba(0, 0, 0, 0)"
+
+    def test_a_dark_page_is_printed_light(self, shown: Chrome) -> None:
+        shown.find_element("id", "theme").click()
+        dark = TestAtADesk.picture(shown)
+        shown.execute_script(
+            "addEventListener('beforeprint', () => { window.printed ="
+            " [document.documentElement.dataset.theme,"
+            "  document.getElementById('canvas').toDataURL()]; });"
+        )
+        pdf = base64.b64decode(shown.execute_cdp_cmd("Page.printToPDF", {})["data"])
+        assert pdf.startswith(b"%PDF-")
+        assert 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+        theme, picture = shown.execute_script("return window.printed")
+        assert theme == "light"
+        assert picture != dark
+        assert shown.execute_script("return document.documentElement.dataset.theme") == "dark"
+        assert TestAtADesk.picture(shown) == dark  # as it was
+        shown.find_element("id", "theme").click()
+        assert TestAtADesk.picture(shown) == picture
+
     def test_nothing_is_asked_of_the_network(self, shown: Chrome) -> None:
         loaded = shown.execute_script(
             "return performance.getEntriesByType('resource').map((each) => each.name)"
         )
         assert loaded == []
 
+
+#: What a page that is laid out for paper shows and should not, does not and should, or cuts off.
+PRINTED = """
+const seen = (query) =>
+  [...document.querySelectorAll(query)].filter((each) => each.checkVisibility());
+const wide = document.documentElement.clientWidth;
+return {
+  hidden: ["#verdict", "#account-tiles", "#next-steps", "#errors", "#reasons", "#canvas",
+    "#samples-table tbody", "#classes-body", ".months", "#slowest tbody", "#costliest tbody",
+    "#jobs-table tbody", "#asked-body", "footer"].filter((query) => !seen(query).length),
+  visible: ["nav", "#theme", ".filters", ".map-buttons", "#map-keys", ".pager button", ".skip",
+    "#errors button", "#details"].filter((query) => seen(query).length),
+  cut: seen(".scroll, .scrolling, .months, .card, .map, table").filter((each) =>
+    each.getBoundingClientRect().right > wide + 1
+    || getComputedStyle(each).overflowX === "auto").map((each) => each.outerHTML.slice(0, 80)),
+  ink: Math.max(...getComputedStyle(document.body).color.match(/\\d+/g).map(Number)),
+  ground: getComputedStyle(document.body).backgroundColor,
+};
+"""
 
 #: Texts with less contrast than 4.5 to what they stand on.
 CONTRASTS = """

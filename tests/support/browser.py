@@ -75,6 +75,11 @@ def prefer(chrome: Chrome, **features: str) -> None:
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
 
 
+def put_media(chrome: Chrome, media: str) -> None:
+    """Lay pages out for "print" or "screen"; "" undoes it."""
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
+
+
 def complaints(chrome: Chrome) -> list[dict[str, Any]]:
     """Return warnings and errors that pages wrote to the console since this was last asked."""
     return [entry for entry in chrome.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]

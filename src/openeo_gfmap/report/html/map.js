@@ -473,7 +473,7 @@ function makeMap(canvas, land, points, jobs, chosen) {
     },
     recolour() {
       readColours();
-      keep();
+      if (width) draw(); // at once: who prints does not wait for a frame
     },
   };
 }

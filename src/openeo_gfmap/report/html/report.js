@@ -308,6 +308,18 @@ $("theme").addEventListener("click", () => {
   nameTheme();
 });
 dark.addEventListener("change", nameTheme);
+// Paper is white; the map has to be drawn for it.
+let themeOnScreen;
+addEventListener("beforeprint", () => {
+  themeOnScreen = root.dataset.theme;
+  root.dataset.theme = "light";
+  map?.recolour();
+});
+addEventListener("afterprint", () => {
+  if (themeOnScreen) root.dataset.theme = themeOnScreen;
+  else delete root.dataset.theme;
+  map?.recolour();
+});
 
 showAccount();
 showNext();
