@@ -23,6 +23,9 @@ from rasterio.features import rasterize
 from openeo_gfmap.backend import local_connection
 from openeo_gfmap.launcher import running_server
 from openeo_gfmap.recipes import AroundDate, Extraction, FixedDates, Labels, Sentinel2Patches
+from openeo_gfmap.report import contact_sheets, sample_page
+from openeo_gfmap.report.contact_sheet import read_row
+from openeo_gfmap.report.patches import open_patch
 from support.cf import cf_errors
 
 FIELDS = Path(__file__).parents[2] / "examples" / "data" / "demo_fields.gpkg"
@@ -136,6 +139,34 @@ def test_monthly_composites_of_a_few_bands(
             assert bands == {"S2-L2A-B04", "S2-L2A-B08"}
             months = [str(moment)[:10] for moment in cube.t.to_numpy()]
             assert months == ["2021-05-01", "2021-06-01"]
+    _check_preview(tmp_path, samples[samples.extract])
+
+
+def _check_preview(folder: Path, samples: gpd.GeoDataFrame) -> None:
+    """Composites have two bands and no clouds: months in grey, NDVI of all pixels, no label."""
+    for item in items_of(folder):
+        row = read_row(item)
+        assert row.name == item.properties["sample_id"]
+        assert row.note == "2 dates"
+        assert row.days == ["01 May 2021", "01 Jun 2021"]
+        assert row.cloud is None and row.label is None and row.pixel_metres == 10
+        with xr.open_dataset(file_of(item, "sentinel2"), engine="h5netcdf") as cube:
+            near, red = (cube[f"S2-L2A-{band}"].values for band in ("B08", "B04"))
+        for month, picture in enumerate(row.colours):
+            white = 5500  # of the near infrared
+            grey = np.sqrt(np.clip(near[month] / white, 0, 1))
+            expected = np.where(np.isnan(grey), 0.88, grey)  # what is never clear is light grey
+            np.testing.assert_allclose(picture, np.stack([expected] * 3, axis=-1), atol=1e-6)
+        with open_patch(item) as patch:
+            found = patch.ndvi()
+        assert found is not None
+        ndvi = ((near - red) / (near + red)).reshape(2, -1)
+        assert np.isfinite(found[1]).any()
+        np.testing.assert_allclose(found[1], np.nanmedian(ndvi, axis=1), rtol=1e-5)
+    (sheet,) = contact_sheets(folder, folder / "preview")
+    assert np.asarray(Image.open(sheet))[..., :3].std() > 10
+    page = sample_page(folder, samples.sample_id.iloc[0], folder / "preview")
+    assert Image.open(page).size[0] == 1320
 
 
 def test_a_part_of_ones_own(
