@@ -283,6 +283,24 @@ def test_a_callback_that_raises_fails_its_own_job(world: World) -> None:
     world.check({2: ("start_failed", "no field of that name")})
 
 
+def test_a_callback_that_returns_one_job_twice_fails_but_one_row(world: World) -> None:
+    """Two rows would fetch the files of one job."""
+    made: list[openeo.BatchJob] = []
+
+    def one_for_all(row: pd.Series, connection: openeo.Connection) -> openeo.BatchJob:
+        if not made:
+            made.append(connection.create_job({}, title=row.title))
+        return made[0]
+
+    world.jobs = 3
+    counts = world.run(one_for_all, parallel_jobs=1)
+    assert counts == {"finished": 1, "start_failed": 2}
+    failed = world.rows()[world.rows().status == "start_failed"]
+    assert set(failed.index) == {1, 2}
+    told = [text for text in world.warnings() if "returned job j-0000 of fake, which an" in text]
+    assert len(told) == 2
+
+
 def test_a_job_that_vanishes_is_an_error_and_can_be_made_anew(world: World) -> None:
     gone = Answer(404, b'{"code": "JobNotFound", "message": "no such job"}')
     world.fail(Fault("GET /jobs/j-0001.*", gone, None))

@@ -91,6 +91,7 @@ class Worker:
         self._on_job_done = on_job_done
         self._options = options
         self._untouched: set[tuple[str, str]] = set()  # jobs that nobody can have started yet
+        self._made: dict[tuple[str, str], tuple[int, int]] = {}  # row and attempt of each job
         self._fresh: set[int] = set()  # rows whose files were checked just now, as they arrived
         lock: AbstractContextManager[Any] = results.FILE_LOCK
         files_lock = nullcontext() if options.parallel_callbacks else lock
@@ -165,9 +166,23 @@ class Worker:
                 ErrorKind.CALLBACK,
                 attempt.job_id,
             )
+        if self._is_anothers(task, backend, identifier):
+            return life.CreationFailed(
+                f"start_job returned job {identifier} of {backend}, which an earlier call returned "
+                "already; return the job that it makes for this row",
+                ErrorKind.CALLBACK,
+                attempt.job_id,
+            )
         if identifier == attempt.job_id and not attempt.went_on:
             self._untouched.add((backend, identifier))
         return self._created(backend, identifier, attempt)
+
+    def _is_anothers(self, task: Task, backend: str, identifier: str) -> bool:
+        """Tell whether a job that start_job returned is that of another row, or of a past try."""
+        row = task.action.job.row
+        # Rows that are made at this moment are not among the known ones yet.
+        owner = self._made.setdefault((backend, identifier), (row, task.action.job.attempt))
+        return identifier in task.known_ids or owner != (row, task.action.job.attempt)
 
     def _created(self, backend: str, identifier: str, attempt: Attempt) -> life.Created:
         if attempt.process and identifier == attempt.job_id:
