@@ -259,6 +259,20 @@ def test_rejected_samples_end_with_1_and_are_told(shell: Shell) -> None:
     status = shell.json("status", "patches", status=1)
     assert "expected 50 or more" in status["reasons"][0]["reason"]
     assert status["errors"][0]["advice"]
+    # The same gates would reject them again: they are only asked for when somebody insists.
+    files = {path: path.stat().st_mtime_ns for path in shell.folder.rglob("quarantine/**/*.nc")}
+    text = shell.run("retry", "patches", status=1)
+    assert "Not asked for again: 4 samples" in text and "--rejected asks for them" in text
+    assert "gfmap retry" in text.partition("Under other gates: ")[2]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    insisted = shell.json("retry", "patches", "--rejected", status=1)
+    assert (insisted["rejected"], insisted["not_asked_again"]) == (4, 0)
+    assert all(path.stat().st_mtime_ns > before for path, before in files.items())
+    # Under other gates they pass, which hold from then on.
+    text = shell.run("retry", "patches", "--set", "gates.min_dates=0")
+    assert "Rejected samples that are asked for again: 4" in text
+    assert shell.json("retry", "patches")["received"] == 4
+    assert not any(path.exists() for path in files)
 
 
 def a_collection(folder: Path, *names: str, checksum: str = "00") -> None:

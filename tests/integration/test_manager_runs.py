@@ -255,10 +255,10 @@ def test_files_that_got_lost_are_fetched_again_when_asked_for(
     # What has the same size and another content is found when all files are read.
     patch = tmp_path / "out/job_3/patch_0.nc"
     patch.write_bytes(bytes(reversed(patch.read_bytes())))
-    for how, requests in (("size", before + 2), ("checksum", before + 3)):
+    for how, asked in (("size", before + 2), ("checksum", before + 3)):
         wanted = manager(tmp_path, backend.url, options=replace(QUICK, refetch_lost=how))
         wanted.run_jobs(table(4), start_job, tmp_path / "tracker.csv")
-        assert backend.requests["GET /jobs/{id}/results"] == requests
+        assert backend.requests["GET /jobs/{id}/results"] == asked
     assert patch.read_bytes() == next(iter(backend.default.assets.values()))
     assert len(backend.jobs) == 4
 

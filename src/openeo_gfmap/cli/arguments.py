@@ -27,6 +27,7 @@ __all__ = [
     "folder_of",
     "loaded",
     "opened",
+    "option_pairs",
 ]
 
 ConfigFile = Annotated[
@@ -84,7 +85,7 @@ def loaded(
     """Return the configuration that the options of a command ask for."""
     from openeo_gfmap.cli.config import find_config, load_config  # noqa: PLC0415
 
-    options = [_pair(text) for text in more or ()]
+    options = option_pairs(more)
     # Paths given on the command line begin here, not at the file's folder.
     for key, value in (
         ("samples.path", samples and samples.absolute()),
@@ -101,6 +102,17 @@ def loaded(
             "--config, or give --samples."
         )
     return load_config(path, options)
+
+
+def option_pairs(more: Iterable[str] | None) -> list[tuple[str, str]]:
+    """Return section and key, and text, of each --set.
+
+    Raises
+    ------
+    InputError
+        When one is none.
+    """
+    return [_pair(text) for text in more or ()]
 
 
 def _pair(text: str) -> tuple[str, str]:

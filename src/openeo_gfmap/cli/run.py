@@ -18,6 +18,8 @@ from openeo_gfmap.cli.arguments import (
     Set,
     folder_of,
     loaded,
+    opened,
+    option_pairs,
 )
 from openeo_gfmap.cli.out import Exit, Json, Out, Quiet, Verbose, speaking
 from openeo_gfmap.files import whole
@@ -56,6 +58,10 @@ def run(
 def retry(
     folder: Folder = None,
     *,
+    rejected: Annotated[
+        bool,
+        typer.Option("--rejected", help="Also ask for samples that the same gates have rejected."),
+    ] = False,
     refetch: Annotated[
         bool, typer.Option("--refetch", help="Also fetch files that are gone, or of another size.")
     ] = False,
@@ -63,33 +69,52 @@ def retry(
         bool,
         typer.Option("--checksums", help="Like --refetch, also by checksum: reads all files."),
     ] = False,
+    more: Set = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Make jobs again that failed, and fetch files that are missing.
 
-    Finished jobs are left alone. It goes by the settings that the run was begun with.
+    Finished jobs are left alone, and so are samples that the same gates would reject again. It goes
+    by the settings that the run was begun with, and keeps what is changed with --set.
 
     Example: gfmap retry patches
+
+    Example: gfmap retry patches --set gates.min_clear_dates=3
     """
+    from openeo_gfmap.account.rejected import to_ask_again  # noqa: PLC0415
     from openeo_gfmap.cli.config import FILE_NAME, load_config  # noqa: PLC0415
     from openeo_gfmap.errors import InputError  # noqa: PLC0415
 
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
-        path = folder_of(folder) / FILE_NAME
+        place = folder_of(folder)
+        path = place / FILE_NAME
         if not path.is_file():
             raise InputError(
                 f"{path} is not there, which `gfmap run` writes; run again with "
                 "restart_failed=True what a program of yours has run."
             )
-        chosen = load_config(path)
-        now = chosen
+        now = chosen = load_config(path, option_pairs(more))
+        with opened(place) as run:
+            again = to_ask_again(run, chosen.gates, rejected=rejected)
         if refetch or checksums:
             how = "checksum" if checksums else "size"
             now = replace(chosen, options=replace(chosen.options, refetch_lost=how))
-        extract(out, now, noted=chosen, restart_failed=True)
-        conclude(out, chosen.folder)
+        if again.rejected:
+            out.say(
+                f"Rejected samples that are asked for again: {again.rejected:,}. Should the "
+                f"back-end no longer have their files, those in {place / 'quarantine'} stay."
+            )
+        extract(out, now, noted=chosen, restart_failed=again.rows)
+        if again.spared:
+            out.say()
+            out.say(
+                f"Not asked for again: {again.spared:,} samples, which the same gates would reject "
+                "again; --rejected asks for them all the same.",
+                style="yellow",
+            )
+        conclude(out, chosen.folder, not_asked_again=again.spared)
 
 
 def extract(out: Out, config: Config, *, noted: Config | None = None, **arguments: Any) -> None:
@@ -141,8 +166,8 @@ def _replace(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def conclude(out: Out, folder: Path) -> None:
-    """Say what is in a folder after a run, and end with the status that fits."""
+def conclude(out: Out, folder: Path, **more: Any) -> None:
+    """Say what is in a folder after a run, and more in its document; end with the status."""
     from openeo_gfmap.account import RunFolder  # noqa: PLC0415
     from openeo_gfmap.manager.register import UNSUCCESSFUL  # noqa: PLC0415
 
@@ -154,13 +179,17 @@ def conclude(out: Out, folder: Path) -> None:
     out.say(f"  {folder / 'stac' / 'collection.json'}   the catalogue")
     out.say(f"  {folder / 'samples.parquet'}   the account of every sample")
     if not sums.complete:
-        out.say(f"Why, by kind: gfmap status {folder}. To try again: gfmap retry {folder}")
+        out.say(f"Why, by kind: gfmap status {folder}")
+        if sums.received + sums.rejected < sums.expected:
+            out.say(f"To try again: gfmap retry {folder}")
+        if sums.rejected:
+            out.say(f"Under other gates: gfmap retry {folder} --set gates.KEY=VALUE")
     out.say(f"To see it: gfmap report {folder}, gfmap preview {folder}")
     out.document(
         {
             "folder": folder, "expected": sums.expected, "received": sums.received,
             "missing": sums.missing, "rejected": sums.rejected, "open": sums.open,
-            "failed_jobs": failed,
+            "failed_jobs": failed, **more,
         }
     )  # fmt: skip
     out.end(Exit.OK if sums.complete and not failed else Exit.INCOMPLETE)

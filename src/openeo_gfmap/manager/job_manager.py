@@ -74,8 +74,9 @@ class GFMAPJobManager:
         unless `options` says otherwise.
     resume_postproc : bool
         Take up the post-processing of jobs where it failed or was cut off.
-    restart_failed : bool
-        Make jobs anew that failed or were cancelled in an earlier run.
+    restart_failed : bool or container of int
+        Make jobs anew that failed or were cancelled in an earlier run: all, or those of these rows,
+        by their positions in the tracker.
     stac_enabled : bool
         Write the STAC collection at the end of the run.
     post_job_params : mapping, optional
@@ -98,7 +99,7 @@ class GFMAPJobManager:
         poll_sleep: float = 5,
         n_threads: int = 1,
         resume_postproc: bool = True,
-        restart_failed: bool = False,
+        restart_failed: bool | Container[int] = False,
         stac_enabled: bool = True,
         post_job_params: Mapping[str, Any] | None = None,
         *,

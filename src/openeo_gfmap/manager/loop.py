@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -106,14 +106,17 @@ class Loop:
 
     # ------------------------------------------------------------------------------------- before
 
-    def prepare(self, claims: Claims, *, restart_failed: bool, resume_postproc: bool) -> None:
+    def prepare(
+        self, claims: Claims, *, restart_failed: bool | Container[int], resume_postproc: bool
+    ) -> None:
         """Turn the user's wishes for old jobs into events, and remember whose files are whose."""
+        some = range(0) if isinstance(restart_failed, bool) else restart_failed
         register, output_dir = self._register, self._worker.output_dir
         wanted = self._options.refetch_lost
         lost = register.lost(output_dir, checksums=wanted == "checksum") if wanted else {}
         events: list[tuple[int, life.Event]] = []
         for job in register.jobs:
-            if restart_failed and job.status in FAILED:
+            if (restart_failed is True or job.row in some) and job.status in FAILED:
                 # Where only files are missing, the job itself is done and paid for.
                 fetch = job.kind == ErrorKind.RESULTS and job.status is JobStatus.ERROR and job.id
                 events.append((job.row, life.FetchAgain() if fetch else life.Restarted()))

@@ -72,7 +72,12 @@ class Quarantine:
         target = self.output_dir / FOLDER / path
         target.parent.mkdir(parents=True, exist_ok=True)
         reason = target.with_name(target.name + REASON)
-        document = {"path": path, **facts, "findings": [asdict(finding) for finding in findings]}
+        document = {
+            "path": path,
+            **facts,
+            "findings": [asdict(finding) for finding in findings],
+            "gates": None if self.gates is None else self.gates.to_dict(),
+        }
         with whole(reason) as part:
             part.write_text(json.dumps(document, indent=1), "utf-8")
             results.sync(part)
