@@ -11,13 +11,14 @@ import numpy as np
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.files import whole
-from openeo_gfmap.report.drawing import label_picture, label_swatches, scale_bar, show_image
+from openeo_gfmap.report.drawing import label_picture, label_swatches, scale_bar
 from openeo_gfmap.report.patch_sources import STATE
 from openeo_gfmap.report.patches import LabelRaster, open_patch
 
 # matplotlib is imported where it is used: it is heavy.
 if TYPE_CHECKING:
     import pystac
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["SheetRow", "contact_sheet", "draw_sheet", "read_row"]
@@ -25,6 +26,8 @@ __all__ = ["SheetRow", "contact_sheet", "draw_sheet", "read_row"]
 _DATES: Final = 4
 _ROWS: Final = 8
 _LEGEND_COLUMNS: Final = 6
+_BESIDE: Final = 0.06  # of a picture's width, between two
+_BELOW: Final = 0.3  # of a picture's height, for the texts of the next row
 
 
 @dataclass(frozen=True)
@@ -129,28 +132,18 @@ def draw_sheet(rows: Sequence[SheetRow], heading: str, path: Path) -> Path:
     most = max(len(row.days) for row in rows)
     has_clouds = any(row.cloud is not None for row in rows)
     columns = most + has_clouds + any(row.label is not None for row in rows)
-    figure, grid = _figure(len(rows), columns, heading, foot)
-    for number, (axes, row) in enumerate(zip(grid, rows, strict=True)):
-        for axis in axes:
-            axis.set_axis_off()
-            axis.set_anchor("NW")
-        name = axes[0].annotate(
-            row.name, (0, 1), (0, 16), xycoords="axes fraction", textcoords="offset points",
-            fontsize=9, weight="bold", annotation_clip=False,
-        )  # fmt: skip
-        axes[0].annotate(
-            row.note, (1, 0), (8, 0), xycoords=name, textcoords="offset points", va="bottom",
-            fontsize=8, color="0.35", annotation_clip=False,
-        )  # fmt: skip
-        for axis, colour, day in zip(axes, row.colours, row.days, strict=False):
-            show_image(axis, colour, day)
-        if row.colours and not number:
-            scale_bar(axes[0], row.pixel_metres)
+    figure, sheet = _sheet(len(rows), columns, heading, foot)
+    for number, row in enumerate(rows):
+        sheet.write(number, row.name, row.note)
+        for column, (colour, day) in enumerate(zip(row.colours, row.days, strict=False)):
+            sheet.show(number, column, colour, day)
+            if not number and not column:
+                scale_bar(sheet.axis, row.pixel_metres)
         if row.cloud is not None:
-            show_image(axes[most], row.cloud, f"cloud mask, {row.cloud_day}")
+            sheet.show(number, most, row.cloud, f"cloud mask, {row.cloud_day}")
         if row.label is not None:
             picture = label_picture(row.label.codes, codes)
-            show_image(axes[most + has_clouds], picture, "label")
+            sheet.show(number, most + has_clouds, picture, "label")
     if swatches:
         figure.legend(
             handles=swatches, loc="lower left", bbox_to_anchor=(0.015, 0.0), fontsize=8,
@@ -162,18 +155,73 @@ def draw_sheet(rows: Sequence[SheetRow], heading: str, path: Path) -> Path:
     return path
 
 
-def _figure(rows: int, columns: int, heading: str, foot: float) -> tuple[Figure, Any]:
+@dataclass(frozen=True)
+class _Sheet:
+    """Pictures in rows and columns on one axis, in inches from the upper left corner.
+
+    matplotlib takes longer to make an axis for each of them than to draw them all.
+
+    Attributes
+    ----------
+    axis
+        Covers the figure.
+    left, top
+        Where the first picture is.
+    width, height
+        Room for a picture.
+    right, down
+        From one picture to the next.
+    """
+
+    axis: Axes
+    left: float
+    top: float
+    width: float
+    height: float
+    right: float
+    down: float
+
+    def write(self, row: int, name: str, note: str) -> None:
+        """Write what stands above a row."""
+        place = self.left, self.top + row * self.down
+        text = self.axis.annotate(
+            name, place, (0, 16), textcoords="offset points", fontsize=9, weight="bold",
+        )  # fmt: skip
+        self.axis.annotate(
+            note, (1, 0), (8, 0), xycoords=text, textcoords="offset points", va="bottom",
+            fontsize=8, color="0.35",
+        )  # fmt: skip
+
+    def show(self, row: int, column: int, image: np.ndarray[Any, Any], title: str) -> None:
+        """Show a picture, pixel by pixel and as large as there is room, with a title above."""
+        high, wide = image.shape[:2]
+        inches = min(self.width / wide, self.height / high)  # of a pixel
+        left, top = self.left + column * self.right, self.top + row * self.down
+        right, bottom = left + inches * wide, top + inches * high
+        self.axis.imshow(
+            image, extent=(left, right, bottom, top), interpolation="nearest", aspect="auto"
+        )
+        self.axis.annotate(
+            title, ((left + right) / 2, top), (0, 2), textcoords="offset points", ha="center",
+            fontsize=7, color="0.35",
+        )  # fmt: skip
+
+
+def _sheet(rows: int, columns: int, heading: str, foot: float) -> tuple[Figure, _Sheet]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     columns = max(columns, 4)  # room for the texts
-    height = 2.08 * rows + 0.85 + foot
-    figure = Figure(figsize=(1.75 * columns + 0.4, height), dpi=110)
+    width, height = 1.75 * columns + 0.4, 2.08 * rows + 0.85 + foot
+    figure = Figure(figsize=(width, height), dpi=110)
     FigureCanvasAgg(figure)
     figure.text(0.02, 1 - 0.28 / height, heading, fontsize=13, weight="bold", va="center")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(
-        left=0.02, right=0.985, wspace=0.06, hspace=0.3,
-        top=1 - 0.92 / height, bottom=(foot + 0.08) / height,
-    )  # fmt: skip
-    return figure, grid
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set_axis_off()
+    axis.set_xlim(0, width)
+    axis.set_ylim(height, 0)
+    axis.set_autoscale_on(False)
+    wide = 0.965 * width / (columns + _BESIDE * (columns - 1))
+    high = (height - 1.0 - foot) / (rows + _BELOW * (rows - 1))
+    sizes = {"width": wide, "height": high, "right": (1 + _BESIDE) * wide}
+    return figure, _Sheet(axis, 0.02 * width, 0.92, down=(1 + _BELOW) * high, **sizes)

@@ -33,23 +33,27 @@ def show_image(axis: Axes, image: np.ndarray[Any, Any], title: str) -> None:
 
 
 def scale_bar(axis: Axes, pixel_metres: float | None) -> None:
-    """Draw a bar of a round length on the picture of an axis; nothing when its scale is unknown."""
+    """Draw a bar of a round length on the first picture of an axis; nothing of unknown scale."""
     from matplotlib.patheffects import withStroke  # noqa: PLC0415
 
     if pixel_metres is None:
         return
-    rows, columns = axis.images[0].get_size()
+    _, columns = axis.images[0].get_size()
     most = _LONGEST_BAR * columns * pixel_metres
     power = 10.0 ** np.floor(np.log10(most))
     length = max(step * power for step in (1, 2, 5) if step * power <= most)
-    left, bottom = 0.05 * columns, 0.94 * rows
+    west, east, south, north = axis.images[0].get_extent()
+    pixel = (east - west) / columns
+    left, bottom = west + 0.05 * (east - west), south + 0.055 * (north - south)
     outline = [withStroke(linewidth=3, foreground="black", alpha=0.6)]
+    right = left + length / pixel_metres * pixel
     axis.plot(
-        [left, left + length / pixel_metres], [bottom, bottom], color="white", linewidth=1.6,
-        solid_capstyle="butt", path_effects=outline,
+        [left, right], [bottom, bottom], color="white", linewidth=1.6, solid_capstyle="butt",
+        path_effects=outline,
     )  # fmt: skip
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    axis.text(left, bottom - 0.03 * rows, text, color="white", fontsize=7, path_effects=outline)
+    above = bottom + 0.03 * (north - south)
+    axis.text(left, above, text, color="white", fontsize=7, path_effects=outline)
 
 
 def label_colour(code: int, codes: Sequence[int]) -> tuple[float, float, float]:
