@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import shapely
 
-from openeo_gfmap.manager import job_store, rows, sqlite_store
+from openeo_gfmap.manager import job_store, packing, rows
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.sqlite_store import SqliteJobStore
 from openeo_gfmap.manager.tracker import Tracker
@@ -176,8 +176,8 @@ def test_most_actions_do_not_unpack_the_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Tracker(tmp_path / "jobs.csv", table(2)) as tracker:
-        unpack = mock.Mock(wraps=sqlite_store._unpacked)
-        monkeypatch.setattr(sqlite_store, "_unpacked", unpack)
+        unpack = mock.Mock(wraps=packing.unpack)
+        monkeypatch.setattr(packing, "unpack", unpack)
         record = tracker.store.record(1)
         assert not unpack.called
         assert record.values["name"] == 'field "1", west'
