@@ -15,16 +15,25 @@ from openeo_gfmap.cli.config import (
     BackendSection,
     Config,
     OutputSection,
-    RetrySection,
     SamplesSection,
     find_config,
     load_config,
 )
+from openeo_gfmap.cli.retrying import RemedySection, RetrySection
 from openeo_gfmap.cli.settings_file import shown
 from openeo_gfmap.cli.template import guess, write_template
 from openeo_gfmap.cli.words import TOML
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.kinds import ErrorKind
 from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.policy import (
+    REMEDIES,
+    Again,
+    ChangeOptions,
+    GiveUp,
+    Grow,
+    RetryPolicy,
+)
 from openeo_gfmap.quality import QualityGates
 from openeo_gfmap.recipes import (
     AroundDate,
@@ -252,6 +261,111 @@ def test_what_is_wrong_with_samples_is_told_in_words_of_the_file(
     assert f"gfmap.toml, {message.replace('{file}', str(file))}" in str(error.value)
 
 
+REMEDIES_SAID = """
+[retry.transient]
+remedy = "again"
+wait = 5
+
+[retry.out-of-memory]
+remedy = "change-options"
+
+[retry.out-of-memory.options.executor-memory]
+factor = 2
+ceiling = "16G"
+
+[retry.out-of-memory.options.task-cpus]
+factor = 2
+ceiling = 8
+initial = 1
+
+[retry.backend-bug]
+remedy = "give-up"
+"""
+
+
+def test_remedies_are_said_by_kind_of_error(toml: Path) -> None:
+    toml.write_text(TEXT + REMEDIES_SAID, encoding="utf-8")
+    options = [("retry.results.remedy", "again")]
+    environment = {
+        "GFMAP_RETRY_OUT_OF_MEMORY_WAIT": "7",
+        "GFMAP_RETRY_TIME_LIMIT_REMEDY": "change-options",
+        "GFMAP_RETRY_TIME_LIMIT_OPTIONS": '{"cpus": {"factor": 2, "ceiling": 4}}',
+    }
+    config = load_config(toml, options, environment)
+    growth = {"executor-memory": Grow(2, "16G"), "task-cpus": Grow(2, 8, initial=1)}
+    policy = RetryPolicy(
+        3,
+        {
+            **REMEDIES,
+            ErrorKind.TRANSIENT: Again(5),
+            ErrorKind.OUT_OF_MEMORY: ChangeOptions(growth, wait=7),
+            ErrorKind.BACKEND_BUG: GiveUp(),
+            ErrorKind.RESULTS: Again(),
+            ErrorKind.TIME_LIMIT: ChangeOptions({"cpus": Grow(2, 4)}),
+        },
+    )
+    assert config.options.retry == policy
+    # A number without a fraction stays one: job options may be nothing else.
+    assert growth["task-cpus"].apply(6) == 8
+    out_of_memory = config.options.retry.remedies[ErrorKind.OUT_OF_MEMORY]
+    assert isinstance(out_of_memory, ChangeOptions)
+    assert repr(out_of_memory.options["task-cpus"].ceiling) == "8"
+    assert resolved(config, toml.parent).options.retry == policy
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("remedy = 'hope'", "31: [{}] remedy is 'hope'; there are again, change-options, give-up."),
+        ("wait = 3", "30: [{}] lacks 'remedy'"),
+        ("remedy = 'again'\nwait = -1", "32: [{}] wait is -1.0;"),
+        ("remedy = 'again'\nafter = 1", "32: [{}] has no key 'after'"),
+        (
+            "remedy = 'change-options'",
+            "31: [{}] remedy is 'change-options', and there are no options",
+        ),
+        (
+            "remedy = 'again'\noptions = { a = 1 }",
+            "32: [{}] options are for the remedy 'change-options'",
+        ),
+        ("remedy = 'change-options'\noptions = { a = 1 }", "32: [{}] options: a is 1; expected a"),
+        (
+            "remedy = 'change-options'\noptions = { a = { factor = 1, ceiling = 2 } }",
+            "32: [{}.options.a] factor is 1.0; it must be more than 1.",
+        ),
+        (
+            "remedy = 'change-options'\noptions.a = { factor = 2 }",
+            "32: [{}.options.a] lacks 'ceiling'",
+        ),
+        (
+            "remedy = 'change-options'\noptions.a = { factor = 2, ceiling = 'x' }",
+            "32: [{}.options.a] ceiling is 'x'; expected a number, or one with a unit",
+        ),
+    ],
+)
+def test_remedies_that_cannot_be_meant_are_told_with_their_place(
+    said: str, message: str, toml: Path
+) -> None:
+    toml.write_text(f"{TEXT}\n[retry.unknown]\n{said}\n", encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        load_config(toml, (), {})
+    assert f"gfmap.toml, line {message.format('retry.unknown')}" in str(error.value)
+
+
+def test_a_kind_of_error_that_there_is_not_is_told(toml: Path) -> None:
+    toml.write_text(f"{TEXT}\n[retry.transiant]\nremedy = 'again'\n", encoding="utf-8")
+    said = r"line 30: 'transiant' is no kind of error; did you mean 'transient'\?"
+    with pytest.raises(InputError, match=said):
+        load_config(toml, (), {})
+
+
+def test_remedies_for_jobs_that_are_made_once_only_are_refused(toml: Path) -> None:
+    text = TEXT.replace("max_attempts = 3", "") + '[retry.unknown]\nremedy = "again"\n'
+    toml.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 29: \[retry.unknown\] says .* max_attempts is 1,"):
+        load_config(toml, (), {})
+
+
 def test_what_a_program_is_to_write_is_not_told_to_who_has_a_file(tmp_path: Path) -> None:
     frame = gpd.GeoDataFrame({"a": [1]}, geometry=[Point(5, 51)])
     frame.to_parquet(tmp_path / "fields.parquet")
@@ -411,9 +525,19 @@ def test_the_documented_file_holds_every_key_and_can_be_read(tmp_path: Path) -> 
         "output": OutputSection,
         "gates": QualityGates,
         "retry": RetrySection,
+        "retry.out-of-memory": RemedySection,
         "limits": ManagerOptions,
     }
-    elsewhere = {"columns", "min_extract", "period", "labels", "cloud_mask", "retry", "gates"}
+    elsewhere = {
+        "columns",
+        "min_extract",
+        "period",
+        "labels",
+        "cloud_mask",
+        "retry",
+        "gates",
+        "remedies",
+    }
     for section, kind in kinds.items():
         keys = {each.name for each in dataclasses.fields(kind)}
         if section not in ("samples",):
@@ -425,7 +549,7 @@ def test_the_documented_file_holds_every_key_and_can_be_read(tmp_path: Path) -> 
 def _documented(block: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in block.splitlines():
-        if table := re.match(r"\[([\w.]+)\]", line):
+        if table := re.match(r"\[([\w.-]+)\]", line):
             section = table[1]
         elif key := re.match(r"(\w+) =", line):
             found.setdefault(section, set()).add(key[1])

@@ -19,6 +19,7 @@ import typer
 
 from openeo_gfmap.cli import app
 from openeo_gfmap.cli.config import SECTIONS
+from openeo_gfmap.cli.settings_file import variable
 from openeo_gfmap.local.settings import PREFIX, Settings
 from support.documents import DOCUMENTS, ROOT, blocks_of, named
 
@@ -79,7 +80,7 @@ def test_environment_variables_are_read_somewhere(document: Path) -> None:
     for name in _VARIABLE.findall(document.read_text(encoding="utf-8")):
         # The last part of some is the name of a back-end, put in by the code.
         stem = re.sub(r"_(CDSE|CDSE_STAGING|VITO|EODC|FED)$", "_", name)
-        of_run = any(name.startswith(f"GFMAP_{s.replace('.', '_').upper()}_") for s in SECTIONS)
+        of_run = any(name.startswith(variable(s, "")) for s in SECTIONS)
         assert name in settings or of_run or stem in code(), name
 
 

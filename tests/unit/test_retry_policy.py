@@ -105,9 +105,9 @@ def test_results_that_are_there_are_only_fetched_again() -> None:
     [
         (lambda: RetryPolicy(max_attempts=0), "max_attempts is 0"),
         (lambda: RetryPolicy(remedies={"oom": Again()}), "'oom' is no kind of error"),  # type: ignore[dict-item]
-        (lambda: Grow(1, "4G"), "factor of Grow is 1"),
-        (lambda: Grow(2, "lots"), "ceiling of Grow is 'lots'.*'4G'"),
-        (lambda: Grow(2, "4G", initial="-1G"), "initial of Grow is '-1G'"),
+        (lambda: Grow(1, "4G"), "factor is 1"),
+        (lambda: Grow(2, "lots"), "ceiling is 'lots'.*'4G'"),
+        (lambda: Grow(2, "4G", initial="-1G"), "initial is '-1G'"),
     ],
 )
 def test_a_policy_that_cannot_be_meant(make: object, match: str) -> None:

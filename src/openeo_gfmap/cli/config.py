@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openeo_gfmap.cli.settings_file import PREFIX, Settings, nearest, read_settings, shown
-from openeo_gfmap.cli.values import build, located, settable
+from openeo_gfmap.cli.retrying import RETRY_SECTIONS, RetrySection, read_retry
+from openeo_gfmap.cli.settings_file import Settings, nearest, read_settings, shown, variable
+from openeo_gfmap.cli.values import build, settable
 from openeo_gfmap.cli.words import PARTS, TOML, setting_of
 from openeo_gfmap.errors import InputError
 
@@ -32,7 +33,7 @@ WRITTEN: Final = "# Written by gfmap: the settings of the last run in this folde
 #: Sections of the file, and beginnings of the variables.
 SECTIONS: Final = (
     "samples", "recipe", "recipe.period", "recipe.labels", "recipe.cloud_mask", "backend",
-    "output", "gates", "retry", "limits",
+    "output", "gates", "retry", *RETRY_SECTIONS, "limits",
 )  # fmt: skip
 #: Parts of the recipe that are sections of their own, and parts of the options that are.
 _OWN_SECTIONS: Final = (*PARTS, "columns", "min_extract")
@@ -79,13 +80,6 @@ class OutputSection:
     folder: str = "patches"
     collection_id: str | None = None
     collection_description: str = ""
-
-
-@dataclass(frozen=True)
-class RetrySection:
-    """How often a failed job is made again; 1 leaves it failed."""
-
-    max_attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -197,7 +191,7 @@ class Config:
         yield "backend", vars(self.backend)
         yield "output", vars(self.output)
         yield "gates", self.gates.to_dict()
-        yield "retry", vars(self.retry)
+        yield from self.retry.sections()
         limits = vars(self.options).items()
         yield "limits", {name: value for name, value in limits if name not in ("retry", "gates")}
 
@@ -225,8 +219,8 @@ def _line(section: str, key: str, value: Any) -> str:
     taken: list[str] = []
     without_secrets(value, taken, key)
     if taken:
-        variable = f"{PREFIX}{section.replace('.', '_')}_{key}".upper()
-        return f"# {key} holds a secret, which is not written: set {variable} for later commands"
+        name = variable(section, key)
+        return f"# {key} holds a secret, which is not written: set {name} for later commands"
     return f"{key} = {shown(value)}"
 
 
@@ -268,7 +262,6 @@ def load_config(
         With file and line, variable or option, section and key.
     """
     from openeo_gfmap.manager.options import ManagerOptions  # noqa: PLC0415
-    from openeo_gfmap.manager.policy import RetryPolicy  # noqa: PLC0415
 
     settings = read_settings(
         path, os.environ if environment is None else environment, options, SECTIONS
@@ -276,10 +269,8 @@ def load_config(
     _check_sections(settings)
     samples = _section(settings, "samples", SamplesSection)
     recipe = _recipe(settings, samples)
-    retry = _section(settings, "retry", RetrySection)
+    retry, policy = read_retry(settings)
     gates = _gates(settings, recipe)
-    with located("retry", settings.section("retry"), settings.where("retry")):
-        policy = RetryPolicy(retry.max_attempts) if retry.max_attempts != 1 else RetryPolicy.never()
     return Config(
         samples=samples,
         recipe=recipe,
@@ -310,8 +301,7 @@ def _check_sections(settings: Settings) -> None:
         raise InputError(f"{setting.where}: {key} is {shown(setting.value)}; {told}.")
     for name in settings.names():
         # A table inside a section is a value, and looked at as that.
-        parent = name.rpartition(".")[0]
-        if name and name not in SECTIONS and parent not in SECTIONS:
+        if name and not any(f"{name}.".startswith(f"{each}.") for each in SECTIONS):
             raise InputError(
                 f"{settings.where(name)}: there is no section [{name}]; {nearest(name, SECTIONS)}"
             )

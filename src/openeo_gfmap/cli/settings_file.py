@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from openeo_gfmap.errors import InputError
 
-__all__ = ["PREFIX", "Setting", "Settings", "nearest", "read_settings", "shown"]
+__all__ = ["PREFIX", "Setting", "Settings", "nearest", "read_settings", "shown", "variable"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,11 @@ class Settings:
         return f"{where}: [{section}] {key}" if where else f"[{section}] {key}"
 
 
+def variable(section: str, key: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{re.sub('[.-]', '_', section)}_{key}".upper()
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return what to do about a word that is not known: the one that was meant, else all."""
     names = list(known)
@@ -125,7 +130,7 @@ def read_settings(
                   if isinstance(_inside(content, keys), dict)}  # fmt: skip
     for name, text in environment.items():
         for section in known:
-            start = f"{PREFIX}{section.replace('.', '_').upper()}_"
+            start = variable(section, "")
             if name.startswith(start):
                 key = name.removeprefix(start).lower()
                 found[section, key] = Setting(text, f"environment variable {name}", is_text=True)

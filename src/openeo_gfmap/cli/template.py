@@ -146,6 +146,9 @@ folder = "patches"
 
 [retry]
 max_attempts = 2           # 1 leaves failed jobs failed
+# [retry.out-of-memory]    # what to do about a kind of error; by default what usually helps
+# remedy = "change-options"
+# options = {{ "executor-memory" = {{ factor = 1.5, ceiling = "12G" }} }}
 
 [limits]
 # max_costs = 1000         # no job is made that would cost more than this with all others

@@ -96,12 +96,12 @@ class Grow:
 
     def __post_init__(self) -> None:
         if not self.factor > 1:
-            raise InputError(f"the factor of Grow is {self.factor}; it must be more than 1.")
+            raise InputError(f"factor is {self.factor}; it must be more than 1.")
         for name in ("ceiling", "initial"):
             value = getattr(self, name)
             if value is not None and _amount(value) is None:
                 raise InputError(
-                    f"the {name} of Grow is {value!r}; expected a number, or one with a unit of "
+                    f"{name} is {value!r}; expected a number, or one with a unit of "
                     "memory such as '4G' or '512m'."
                 )
 
