@@ -86,6 +86,13 @@ def test_each_command_has_help_with_an_example_and_the_common_options(command: s
         assert option in result.output
 
 
+def test_what_each_command_does_fits_80_columns() -> None:
+    lines = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output.splitlines()
+    told = [line for line in lines if line.strip().split(" ")[0] in COMMANDS]
+    assert len(told) == len(COMMANDS)
+    assert not [line for line in told if "..." in line]
+
+
 def test_help_loads_no_client_and_no_data_library() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from openeo_gfmap.cli import app; "

@@ -25,9 +25,9 @@ def verify(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find files that are lost, changed or not good enough, by size, checksum and gates.
+    """Find files that are lost, changed or not good enough.
 
-    Takes any folder with a STAC collection, too.
+    Goes by size, checksum and quality gates. Takes any folder with a STAC collection, too.
 
     Example: gfmap verify patches
     """

@@ -32,7 +32,9 @@ def demo(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Extract 16 patches of simulated scenes on the embedded back-end: no account, no network.
+    """Extract 16 patches of simulated scenes, on this machine.
+
+    Needs no account and no network: the embedded back-end makes the scenes.
 
     Example: gfmap demo
     """

@@ -84,7 +84,7 @@ def doctor(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Look at versions, credentials, disk and back-ends, and say what to do.
+    """Look at versions, disk, back-ends and log-ins; say what to do.
 
     Ends with 1 when something is wrong that every run needs, or a back-end that was named does not
     answer.

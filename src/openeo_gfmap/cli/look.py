@@ -27,7 +27,7 @@ def status(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say how a run stands, also while it goes on: samples, jobs, costs, what went wrong.
+    """Say how a run stands, also while it goes on, and what went wrong.
 
     Example: gfmap status patches
     """
@@ -102,7 +102,9 @@ def logs(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the log of a job: the one that was saved, else the back-end's.
+    """Show the log of a job, by its id or row.
+
+    That is the log that was saved, else the back-end's.
 
     Example: gfmap logs 3 patches
     """
@@ -201,7 +203,9 @@ def report(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a page that shows the whole run: one HTML file that needs no network.
+    """Write one HTML page that shows the whole run.
+
+    It is a single file, and needs no network.
 
     Example: gfmap report patches
     """

@@ -74,9 +74,9 @@ def plan(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a run will do, and refuse what it could not; nothing is spent.
+    """Say what a run will do, and what it will cost; nothing is spent.
 
-    Time and costs are estimated from what samples took in the output folder so far.
+    What cannot be run is refused here. Time and costs are estimated from what samples took in the output folder so far.
 
     Example: gfmap plan --backend cdse --set recipe.size=32
     """

@@ -46,9 +46,9 @@ def merge(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make one STAC collection of several; the files stay where they are.
+    """Make one STAC collection of several.
 
-    An item that is in several with the same files is taken once.
+    The files stay where they are. An item that is in several with the same files is taken once.
 
     Example: gfmap merge belgium austria --output all
     """

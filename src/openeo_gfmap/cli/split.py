@@ -40,7 +40,7 @@ def split(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Split geometries into compact jobs, and say how many there are.
+    """Split geometries into compact jobs, and say how many they are.
 
     Example: gfmap split fields.gpkg --by s2grid --to jobs.gpkg
     """
