@@ -109,6 +109,15 @@ def test_from_a_file_of_fields_to_a_verified_folder(shell: Shell) -> None:
     said = shell.run("init", "fields.gpkg")
     assert "column croptype_label" in said
     assert "is there already" in _error(shell, "init", "fields.gpkg")
+    # Columns that cannot be used as they are guessed can be named.
+    words = ["init", "twice.gpkg", "--to", "twice.toml"]
+    fields = gpd.read_file(shell.folder / "fields.gpkg")
+    fields.assign(code=range(len(fields)), sample_id="x").to_file(shell.folder / "twice.gpkg")
+    assert "gfmap init twice.gpkg --set samples.sample_id=COLUMN" in _error(shell, *words)
+    assert "column code" in shell.run(*words, "--set", "samples.sample_id=code")
+    assert "did you mean 'samples.ref_id'?" in _error(
+        shell, *words, "--force", "--set", "samples.refid=code"
+    )
     planned = shell.json("plan", *SMALL)
     assert planned["samples"] == 4
     assert planned["there"] is None

@@ -16,8 +16,11 @@ from openeo_gfmap.cli.arguments import (
     Samples,
     Set,
     loaded,
+    option_pairs,
 )
 from openeo_gfmap.cli.out import Json, Quiet, Verbose, speaking
+from openeo_gfmap.cli.settings_file import nearest
+from openeo_gfmap.cli.words import TOML
 from openeo_gfmap.files import whole
 
 if TYPE_CHECKING:
@@ -35,6 +38,12 @@ def init(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the file if it is there.")
     ] = False,
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="samples.ROLE=COLUMN", help="A column that is not to be guessed."
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -44,6 +53,8 @@ def init(
     Columns are guessed from their names, and the dates from what is in them.
 
     Example: gfmap init fields.gpkg
+
+    Example: gfmap init fields.gpkg --set samples.sample_id=code
     """
     from openeo_gfmap.cli.template import guess, write_template  # noqa: PLC0415
     from openeo_gfmap.errors import InputError  # noqa: PLC0415
@@ -51,8 +62,17 @@ def init(
     with speaking(as_json=json, quiet=quiet, verbose=verbose) as out:
         if to.exists() and not force:
             raise InputError(f"{to} is there already; write another with --to, or add --force.")
-        with out.working(f"Reading {fields}"):
-            guessed = guess(fields)
+        columns = _columns(more)
+        try:
+            with out.working(f"Reading {fields}"):
+                guessed = guess(fields, columns)
+        except InputError as error:
+            if error.about is None or not error.about.startswith("columns."):
+                raise
+            role = error.about.partition(".")[2]
+            raise InputError(
+                f"{error.told(TOML)} Here that is: gfmap init {fields} --set samples.{role}=COLUMN"
+            ) from error
         text = write_template(guessed, fields, to.parent, backend or "local")
         with whole(to) as part:
             part.write_text(text, encoding="utf-8")
@@ -60,6 +80,29 @@ def init(
             out.say(line)
         out.say(f"Wrote {to}. Look at it, then: gfmap plan")
         out.document({"config": str(to), **asdict(guessed)})
+
+
+def _columns(more: list[str] | None) -> dict[str, str]:
+    """Return the columns that were named, by role.
+
+    Raises
+    ------
+    InputError
+        When something else was.
+    """
+    from openeo_gfmap.errors import InputError  # noqa: PLC0415
+    from openeo_gfmap.recipes.samples import ALIASES  # noqa: PLC0415
+
+    known = {f"samples.{role}": role for role in ALIASES}
+    found = {}
+    for key, column in option_pairs(more):
+        if key not in known:
+            raise InputError(
+                f"--set {key}: here only columns are set; {nearest(key, known)} Set the rest in "
+                "the file."
+            )
+        found[known[key]] = column
+    return found
 
 
 def plan(
@@ -76,7 +119,8 @@ def plan(
 ) -> None:
     """Say what a run will do, and what it will cost; nothing is spent.
 
-    What cannot be run is refused here. Time and costs are estimated from what samples took in the output folder so far.
+    What cannot be run is refused here. Time and costs are estimated from what samples took in the
+    output folder so far.
 
     Example: gfmap plan --backend cdse --set recipe.size=32
     """

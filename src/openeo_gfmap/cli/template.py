@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -48,8 +48,15 @@ class Guess:
             yield f"  {'dates':<12} none found: say the period in [recipe.period]"
 
 
-def guess(path: Path) -> Guess:
+def guess(path: Path, named: Mapping[str, str] | None = None) -> Guess:
     """Return what a file of samples seems to hold.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    named : mapping of str to str, optional
+        Columns by role, where they are not to be guessed.
 
     Raises
     ------
@@ -64,9 +71,9 @@ def guess(path: Path) -> Guess:
     )
 
     frame, name = read_samples(path)
-    columns = SampleColumns()
+    columns = SampleColumns(**(named or {}))
     found = columns.find([str(column) for column in frame.columns])
-    prepared = prepare_samples(frame, columns, name=name)
+    prepared = prepare_samples(frame, columns, name=name, source=str(path))
     dates = prepared.valid_date.dropna()
     return Guess(
         len(prepared),

@@ -20,12 +20,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from openeo_gfmap.recipes.cloud_mask import SclDilation
 from openeo_gfmap.recipes.extraction import Extraction, Plan
 from openeo_gfmap.recipes.labels import Labels
 from openeo_gfmap.recipes.parts import Parts, Recipe
 from openeo_gfmap.recipes.periods import AroundDate, FixedDates
 from openeo_gfmap.recipes.samples import SampleColumns
-from openeo_gfmap.recipes.sentinel2 import SclDilation, Sentinel2Patches
+from openeo_gfmap.recipes.sentinel2 import Sentinel2Patches
 
 #: All recipes by name: what the command line offers. A recipe for another sensor is added here.
 RECIPES: Final[Mapping[str, type[Recipe]]] = MappingProxyType(

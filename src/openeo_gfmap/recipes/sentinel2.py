@@ -22,6 +22,7 @@ from openeo_gfmap.preprocessing.compositing import (
     median_compositing,
 )
 from openeo_gfmap.quality import QualityGates
+from openeo_gfmap.recipes.cloud_mask import SclDilation
 from openeo_gfmap.recipes.labels import Labels, legend_of
 from openeo_gfmap.recipes.parts import Parts, Upload
 from openeo_gfmap.recipes.paths import PathTemplate
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["SclDilation", "Sentinel2Patches"]
+__all__ = ["Sentinel2Patches"]
 
 _SCL: Final = "S2-L2A-SCL"
 _MASK: Final = "S2-L2A-SCL_DILATED_MASK"
@@ -49,45 +50,6 @@ _DATES_A_DAY: Final = 0.4
 _COMPOSITORS: Final = {"median": median_compositing, "mean": mean_compositing}
 _MAX_H3: Final = 15
 _PERIOD_DAYS: Final = {"day": 1, "week": 7, "dekad": 10, "month": 30.4, "season": 91, "year": 365}
-
-
-@dataclass(frozen=True)
-class SclDilation:
-    """The cloud mask that openEO's ``to_scl_dilation_mask`` makes from the scene classification.
-
-    Parameters
-    ----------
-    kernel1_size, kernel2_size : int
-        Sides in pixels of the Gaussian kernels that smooth suspect classes, and that grow clouds
-        and their shadows; 0 skips one.
-    mask1_values : tuple of int
-        Classes that are clear.
-    mask2_values : tuple of int
-        Classes of clouds, shadows and snow.
-    erosion_kernel_size : int
-        Side in pixels of what is too small to be a cloud; 0 keeps all.
-    """
-
-    kernel1_size: int = 17
-    kernel2_size: int = 77
-    mask1_values: tuple[int, ...] = (2, 4, 5, 6, 7)
-    mask2_values: tuple[int, ...] = (3, 8, 9, 10, 11)
-    erosion_kernel_size: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("kernel1_size", "kernel2_size", "erosion_kernel_size"):
-            if getattr(self, name) < 0:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}; expected 0 or more pixels.",
-                    about=f"cloud_mask.{name}",
-                )
-        for name in ("mask1_values", "mask2_values"):
-            wrong = [value for value in getattr(self, name) if value not in range(12)]
-            if wrong:
-                raise InputError(
-                    f"{name} has {wrong[0]}; the classes of SCL are 0 to 11.",
-                    about=f"cloud_mask.{name}",
-                )
 
 
 @dataclass(frozen=True)
