@@ -14,7 +14,9 @@ import pystac
 import pytest
 
 from openeo_gfmap.account import RunFolder, Sums, missing_jobs
+from openeo_gfmap.manager.kinds import ErrorKind
 from openeo_gfmap.manager.options import ManagerOptions
+from openeo_gfmap.manager.policy import Again, RetryPolicy
 from openeo_gfmap.quality import QualityGates
 from support.fake_backend import FakeBackend, Script, fake_backend
 from support.manager_run import QUICK, manager, start_job
@@ -189,6 +191,23 @@ def test_a_rejected_file_waits_in_quarantine_until_it_is_good_enough(
     # And back: what was good enough once is not left among the good ones.
     run(tmp_path, backend, table("abcd"), options=gated(), restart_failed=True)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("all_came", [True, False])
+def test_what_gates_reject_is_not_fetched_again_unless_more_is_missing(
+    tmp_path: Path, backend: FakeBackend, files: Mapping[str, bytes], all_came: bool
+) -> None:
+    """The same file would be rejected again; the third feature's may come yet."""
+    backend.default = Script(assets=files)
+    retry = RetryPolicy(max_attempts=2, remedies={ErrorKind.RESULTS: Again()})
+    options = gated(retry=retry, features_without_file=all_came)
+    run(tmp_path, backend, table("abcd"), options=options)
+    with RunFolder(tmp_path / "out") as made:
+        (job,) = made.jobs()
+    times, kind = (1, "rejected") if all_came else (2, "results")
+    assert (job.status.value, job.kind, job.retries) == ("error", kind, times - 1)
+    assert backend.requests["GET /jobs/{id}/results"] == times and len(backend.jobs) == 1
+    assert states(tmp_path)["b"][0] == "rejected"
 
 
 def test_nothing_good_enough(tmp_path: Path, backend: FakeBackend) -> None:

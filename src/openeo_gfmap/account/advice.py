@@ -35,8 +35,11 @@ ADVICE: Final[Mapping[ErrorKind, str]] = MappingProxyType(
         ErrorKind.BACKEND_BUG: "Try again, or elsewhere; report the log to its operators.",
         ErrorKind.VANISHED: "The back-end no longer has the job: try again, which makes it anew.",
         ErrorKind.RESULTS: (
-            "The job is done, but files did not come, or were rejected: a retry fetches only "
-            "these. What was rejected passes when [gates] are others."
+            "The job is done, but files did not come, or have no place: a retry fetches only these."
+        ),
+        ErrorKind.REJECTED: (
+            "All files came, and [gates] rejected some: look at them in quarantine/. Where the "
+            "gates are too strict, change them, and retry."
         ),
         ErrorKind.CALLBACK: "A function of yours raised, as the message says; mend it, then retry.",
         ErrorKind.UNKNOWN: "The log of the job may say more.",

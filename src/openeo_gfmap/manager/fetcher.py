@@ -21,6 +21,7 @@ from openeo_gfmap.manager import _log, netcdf, results
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED, PathGenerator, within
 from openeo_gfmap.manager.disk import MANAGERS_OWN
+from openeo_gfmap.manager.kinds import ErrorKind
 from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.manager.quarantine import Quarantine
@@ -50,6 +51,8 @@ class Arrival:
         Files that are not there, by feature, and why.
     sources
         What the back-end says that the files were made of: addresses.
+    kind
+        That of what is missing.
     """
 
     files: tuple[SavedFile, ...]
@@ -57,6 +60,7 @@ class Arrival:
     features: tuple[int, ...] = ()
     absent: tuple[Absence, ...] = ()
     sources: tuple[str, ...] = ()
+    kind: ErrorKind | None = None
 
 
 @dataclass(frozen=True)
@@ -209,10 +213,11 @@ class Fetcher:
         if without is not None and self.features_without_file:
             _log.info("Job %s: %s.", job.job_id, without)
             without = None
-        told = [*_told(lacking, len(keys)), without]
+        missing = "; ".join(filter(None, [*_told(lacking, len(keys)), without])) or None
+        rejected = without is None and all(file.path is not None for file in lacking)
         return Arrival(
             tuple(each.saved for each in placed),
-            "; ".join(filter(None, told)) or None,
+            missing,
             tuple(each.file.index for each in placed) if owned else (),
             tuple(
                 Absence(
@@ -224,6 +229,7 @@ class Fetcher:
                 for file in sorted(lacking, key=lambda file: file.path is None)
             ),
             sources_of(document),
+            (ErrorKind.REJECTED if rejected else ErrorKind.RESULTS) if missing else None,
         )
 
     def _bring(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["RULES", "ErrorKind", "Rule", "classify"]
+__all__ = ["FILES_LACK", "RULES", "ErrorKind", "Rule", "classify"]
 
 
 class ErrorKind(StrEnum):
@@ -35,10 +35,16 @@ class ErrorKind(StrEnum):
     VANISHED = "vanished"
     #: The job is done, but files of it cannot be had or have no safe place.
     RESULTS = "results"
+    #: All files came, but the quality gates reject some: the same again would be rejected again.
+    REJECTED = "rejected"
     #: A callback of the user raised.
     CALLBACK = "callback"
     #: Nothing that the rules know.
     UNKNOWN = "unknown"
+
+
+#: What is wrong with a job that is done and paid for: only its files are fetched again.
+FILES_LACK = frozenset({ErrorKind.RESULTS, ErrorKind.REJECTED})
 
 
 @dataclass(frozen=True)

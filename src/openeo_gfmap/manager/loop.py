@@ -21,7 +21,7 @@ from openeo_gfmap.manager.crew import Crew, Outcome, threads_of
 from openeo_gfmap.manager.disk import SHUT
 from openeo_gfmap.manager.dispatch import Dispatcher
 from openeo_gfmap.manager.display import Display, make_display
-from openeo_gfmap.manager.kinds import ErrorKind
+from openeo_gfmap.manager.kinds import FILES_LACK
 from openeo_gfmap.manager.lifecycle import JobStatus
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.places import ParallelJobs
@@ -118,7 +118,7 @@ class Loop:
         for job in register.jobs:
             if (restart_failed is True or job.row in some) and job.status in FAILED:
                 # Where only files are missing, the job itself is done and paid for.
-                fetch = job.kind == ErrorKind.RESULTS and job.status is JobStatus.ERROR and job.id
+                fetch = job.kind in FILES_LACK and job.status is JobStatus.ERROR and job.id
                 events.append((job.row, life.FetchAgain() if fetch else life.Restarted()))
             elif resume_postproc and job.status is JobStatus.POSTPROCESSING_ERROR:
                 events.append((job.row, life.Resumed()))

@@ -280,11 +280,12 @@ class Fetched:
     """The result files are in place; `missing` says which are not, for good, and why.
 
     `features` are the geometry indices of the files, where their names tell them; `absent` are the
-    samples without a file.
+    samples without a file; `kind` is set where some are missing.
     """
 
     files: tuple[SavedFile, ...] = ()
     missing: str | None = None
+    kind: ErrorKind | None = field(default=None, kw_only=True)
     features: tuple[int, ...] = ()
     absent: tuple[Absence, ...] = ()
 

@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from openeo_gfmap.errors import InputError
-from openeo_gfmap.manager.kinds import RULES, ErrorKind, Rule
+from openeo_gfmap.manager.kinds import FILES_LACK, RULES, ErrorKind, Rule
 from openeo_gfmap.manager.model import FetchAgain, Job, Retried
 
 __all__ = [
@@ -258,7 +258,7 @@ def decide(
     match remedy:
         case Again():
             # The results are there and paid for: only the download is done again.
-            if job.kind == ErrorKind.RESULTS and job.id:
+            if job.kind in FILES_LACK and job.id:
                 return FetchAgain()
             return Retried(job.backend, job.overrides)
         case ChangeOptions():

@@ -296,7 +296,9 @@ class Worker:
             results.save_log(job, (self.output_dir / document).with_suffix(".log"))
         files = tuple(linked(file, document, arrival.sources) for file in arrival.files)
         self._fresh.add(task.action.job.row)
-        return life.Fetched(files, arrival.missing, arrival.features, arrival.absent)
+        return life.Fetched(
+            files, arrival.missing, arrival.features, arrival.absent, kind=arrival.kind
+        )
 
     def _ask_for_provenance(self, task: Task, job: BatchJob) -> None:
         """Ask what a job is, unless the last look at it has said so."""
@@ -355,7 +357,8 @@ class Worker:
             return life.ProcessingFailed(message, ErrorKind.CALLBACK)
         missing = task.action.job.missing
         if missing is not None:
-            return life.ProcessedPartly(missing, ErrorKind.RESULTS, items)
+            kind = ErrorKind(task.action.job.kind or ErrorKind.RESULTS)
+            return life.ProcessedPartly(missing, kind, items)
         return life.Processed(items)
 
 
