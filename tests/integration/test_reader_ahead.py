@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openeo_gfmap.local.cog.fetching import Fetcher
-from openeo_gfmap.local.engine.loading import Request
+from openeo_gfmap.local.engine.demands import Request
 from openeo_gfmap.local.engine.reader import Reader, days_of
 from openeo_gfmap.local.rasters import BlockSource, open_raster
 from openeo_gfmap.local.stac_source import BandAsset, Scene

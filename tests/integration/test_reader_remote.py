@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from openeo_gfmap.local.cog.fetching import Fetcher
 from openeo_gfmap.local.cog.http import RangeClient, is_ours
-from openeo_gfmap.local.engine.loading import Request
+from openeo_gfmap.local.engine.demands import Request
 from openeo_gfmap.local.engine.reader import Reader
 from openeo_gfmap.local.errors import OpenEOError
 from openeo_gfmap.local.rasters import CogRaster, GdalRaster, open_raster

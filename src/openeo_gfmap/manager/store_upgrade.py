@@ -20,7 +20,7 @@ from openeo_gfmap.manager.lifecycle import Job, SavedFile
 from openeo_gfmap.manager.packing import unpack
 
 if TYPE_CHECKING:
-    from openeo_gfmap.manager.sqlite_store import SqliteJobStore
+    from openeo_gfmap.manager.job_store import JobStore
 
 __all__ = ["OldTables"]
 
@@ -42,7 +42,7 @@ class OldTables:
         for name in self._moved:
             db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
 
-    def into(self, store: SqliteJobStore) -> None:
+    def into(self, store: JobStore) -> None:
         """Copy all of it into a store with the new tables."""
         self._add_columns()
         if "files" in self._moved:
@@ -72,7 +72,7 @@ class OldTables:
                 )
 
 
-def _accounts(store: SqliteJobStore) -> Iterator[tuple[int, tuple[Sample, ...]]]:
+def _accounts(store: JobStore) -> Iterator[tuple[int, tuple[Sample, ...]]]:
     """Iterate over the rows with what their states and items say of their samples."""
     found = {row: [i for _, i in each] for row, each in groupby(store.items(), lambda e: e[0])}
     for job in store.jobs():

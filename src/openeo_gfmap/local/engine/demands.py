@@ -1,4 +1,4 @@
-"""What a window wants of a cube: pixels, bands, dates."""
+"""What a window wants of a cube, and so of sources: pixels, bands, dates."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from odc.geo.geobox import GeoBox
 
+from ..stac_source import Scene
 from .features import Features
 from .grid import Extent, Grid
 
-__all__ = ["Demand", "Interval", "Window", "in_order", "meet", "union_of", "within"]
+__all__ = ["Demand", "Interval", "Request", "Window", "in_order", "meet", "union_of", "within"]
 
 Interval = tuple[datetime | None, datetime | None]
 """Start (inclusive) and end (exclusive), UTC; None is open."""
@@ -51,6 +53,29 @@ class Window:
         if self.shape is not None:
             return grid.cover(self.shape.to(grid.crs).extent)
         return grid.cover(self.region)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Pixels that one window needs of one source.
+
+    Attributes
+    ----------
+    scenes
+        Acquisitions to read from.
+    bands, names
+        Bands as the cube and as the source call them.
+    geobox
+        The pixels.
+    times
+        Days, as ``datetime64[ns]``.
+    """
+
+    scenes: Sequence[Scene]
+    bands: tuple[str, ...]
+    names: tuple[str, ...]
+    geobox: GeoBox
+    times: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from ..errors import OpenEOError
 from ..stac_source import Scene
 from .callbacks import BoundCallback, call_process
 from .cube import Cube, crop, holds, select
-from .demands import Demand, Window
+from .demands import Demand, Request, Window
 from .graph import ProcessGraph
-from .loading import Loaded, PixelReader, Request, load_window, requests_of
+from .loading import Loaded, PixelReader, load_window, requests_of
 from .meta import CubeMeta
 from .plan import Call, Env, Plan, Scope, rule_of
 

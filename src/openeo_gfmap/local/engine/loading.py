@@ -12,43 +12,19 @@ from odc.geo.geobox import GeoBox
 
 from ..stac_source import Area, Scene
 from .cube import Cube, crop, select
-from .demands import Demand, Interval, Window, meet, union_of, within
+from .demands import Demand, Interval, Request, Window, meet, union_of, within
 from .grid import Grid, crs_name, extent_of
 from .plan import LoadSpec
 
 __all__ = [
     "Loaded",
     "PixelReader",
-    "Request",
     "area_of",
     "find_scenes",
     "load_window",
     "requests_of",
     "wider",
 ]
-
-
-@dataclass(frozen=True)
-class Request:
-    """Pixels that one window needs of one source.
-
-    Attributes
-    ----------
-    scenes
-        Acquisitions to read from.
-    bands, names
-        Bands as the cube and as the source call them.
-    geobox
-        The pixels.
-    times
-        Days, as ``datetime64[ns]``.
-    """
-
-    scenes: Sequence[Scene]
-    bands: tuple[str, ...]
-    names: tuple[str, ...]
-    geobox: GeoBox
-    times: np.ndarray[Any, Any]
 
 
 class PixelReader(Protocol):

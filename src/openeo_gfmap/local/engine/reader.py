@@ -15,7 +15,7 @@ from ..errors import OpenEOError
 from ..rasters import OpenRaster, open_raster
 from ..stac_source import BandAsset, BandInfo, Scene
 from .cube import Cube
-from .loading import Request
+from .demands import Request
 from .raster_store import RasterStore, is_remote
 from .resampling import PixelMap, SourceGrid, Span, method_of, pixel_map, source_window, warp
 
