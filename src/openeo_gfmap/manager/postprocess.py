@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pystac
+import shapely
 
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import results
+from openeo_gfmap.manager.answers import plain
 from openeo_gfmap.manager.callbacks import PostJobAction, within
 from openeo_gfmap.manager.lifecycle import SavedFile
 from openeo_gfmap.stac import items as stac_items
@@ -92,7 +98,9 @@ class PostProcessor:
         Addresses are relative to the output folder; sizes and checksums are those of the files as
         the action left them.
         """
-        document = item.to_dict(include_self_link=False, transform_hrefs=False)
+        found = item.to_dict(include_self_link=False, transform_hrefs=False)
+        document = {key: _as_json(value, f"item {item.id}: {key}") for key, value in found.items()}
+        _check_shape(document)
         assets = {}
         for key, asset in document["assets"].items():
             assets[key] = {**asset, **self._file_fields(item.id, key, str(asset["href"]))}
@@ -111,6 +119,74 @@ class PostProcessor:
             "file:size": path.stat().st_size,
             "file:checksum": results.multihash_of(path),
         }
+
+
+def _as_json(value: Any, where: str) -> Any:  # noqa: PLR0911 - one for each JSON type
+    """Return what an action put into an item as JSON has it: NumPy's numbers, and times, too.
+
+    What is no finite number is null: JSON has neither NaN nor infinity.
+
+    Raises
+    ------
+    TypeError
+        When JSON has nothing like it; `where` names it.
+    """
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value)
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            return plain(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case date():
+            text = value.isoformat()
+            return None if text == "NaT" else text
+        case list() | tuple():
+            return [_as_json(each, f"{where}[{index}]") for index, each in enumerate(value)]
+        case Mapping() if all(isinstance(key, str) for key in value):
+            return {plain(key): _as_json(each, f"{where}.{key}") for key, each in value.items()}
+    raise TypeError(
+        f"{where} is {str(value)[:80]!r}, a {type(value).__name__}, which JSON does not have; make "
+        "it text, a number, or a list or dictionary (with text for keys) of those"
+    )
+
+
+def _check_shape(document: Mapping[str, Any]) -> None:
+    """Check what the collection is put together from: one odd item must not spoil that of all.
+
+    Raises
+    ------
+    TypeError
+        When the item has something in its place that is of another kind.
+    """
+    properties, box = document["properties"], document.get("bbox")
+    numbers = isinstance(box, list) and all(isinstance(side, int | float) for side in box)
+    wrong = {
+        "id": not isinstance(document["id"], str) or not document["id"],
+        "bbox": box is not None and not (numbers and len(box) in (4, 6)),
+        "geometry": not _is_geometry(document.get("geometry")),
+    }
+    for name in ("datetime", "start_datetime", "end_datetime", "proj:code"):
+        wrong[name] = not isinstance(properties.get(name), str | None)
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        value = properties[name] if name in properties else document.get(name)
+        raise TypeError(
+            f"item {document['id']}: {name} is {str(value)[:80]!r}; expected what STAC has there"
+        )
+
+
+def _is_geometry(geometry: Any) -> bool:
+    if geometry is None:
+        return True
+    try:
+        shapely.from_geojson(json.dumps(geometry))
+    except shapely.errors.GEOSException:
+        return False
+    return True
 
 
 def _as_downloaded(file: SavedFile) -> dict[str, Any]:
