@@ -107,6 +107,29 @@ def test_columns_and_rows_added_to_anothers_tracker_are_kept(world: World) -> No
     assert set(world.backend.created().values()) == {1}
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf", "1e999", "much"])
+def test_costs_in_anothers_tracker_that_are_no_amount_are_none(world: World, amount: str) -> None:
+    peers_run(world, jobs=2)
+    by_hand = pd.read_csv(world.tracker, dtype=object)
+    by_hand["costs"] = amount
+    by_hand.to_csv(world.tracker, index=False)
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=1)
+    assert world.rows().costs.sum() == 3 * world.jobs
+
+
+def test_a_table_that_no_csv_can_hold_is_refused(world: World) -> None:
+    """Before a job is made: names of columns that a CSV cannot tell apart, and broken texts."""
+    with pytest.raises(InputError, match="columns twice: 1"):
+        world.run(df=world.table().assign(**{"1": "a"}).assign(**{"x": 0}).rename(columns={"x": 1}))
+    with pytest.raises(
+        InputError, match=r"row 0, column 'path' is '\\udcff.tif', .+ no valid text"
+    ):
+        world.run(df=world.table().assign(path="\udcff.tif"))
+    assert not world.backend.jobs
+    assert world.run() == {"finished": world.jobs}
+
+
 # ------------------------------------------------------------------------------------- damaged
 
 

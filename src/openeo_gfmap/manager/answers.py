@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from openeo_gfmap.manager.kinds import RULES, ErrorKind, Rule, classify
 
 __all__ = [
     "UNWELL",
+    "amount_of",
     "facts_of",
     "is_fault",
     "is_gone",
@@ -23,6 +25,7 @@ __all__ = [
     "is_unpaid",
     "kind_of",
     "one_line",
+    "plain",
     "without_mark",
 ]
 
@@ -104,6 +107,14 @@ def is_gone(error: BaseException) -> bool:
     return getattr(error, "http_status_code", None) in (404, 410)
 
 
+def plain(text: str) -> str:
+    """Return a text with halves of characters written out, which no file and no store can hold.
+
+    JSON can: back-ends cut long texts off between the two halves of an emoji.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 #: What follows the path of an address: in signed ones, what lets anybody have the file.
 _QUERY = re.compile(r"(?<=[\w/.-])\?[\w%.~-]+=[^\s'\"<>)]*")
 
@@ -113,7 +124,8 @@ def one_line(error: BaseException) -> str:
 
     Some errors hold a whole HTML page, others a signed address.
     """
-    return _QUERY.sub("?…", " ".join(f"{type(error).__name__}: {error}".split()))[:500]
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return plain(_QUERY.sub("?…", text)[:500])
 
 
 def without_mark(description: str | None) -> str | None:
@@ -121,20 +133,31 @@ def without_mark(description: str | None) -> str | None:
     return _MARK.sub("", description) or None if isinstance(description, str) else None
 
 
+def amount_of(value: Any) -> float | None:
+    """Return what a back-end or a table says of costs; None when it is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def facts_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `Job` that its description fills; what is absent or null stays out."""
     facts: dict[str, Any] = {}
     title, description = document.get("title"), without_mark(document.get("description"))
     if isinstance(title, str):
-        facts["title"] = title
+        facts["title"] = plain(title)
     if description is not None:
-        facts["description"] = description
+        facts["description"] = plain(description)
     costs = document.get("costs")
-    if isinstance(costs, int | float) and not isinstance(costs, bool):
-        facts["costs"] = float(costs)
+    if not isinstance(costs, str) and (amount := amount_of(costs)) is not None:
+        facts["costs"] = amount
     usage = document.get("usage")
     for name in ("cpu", "memory", "duration"):
         metric = usage.get(name) if isinstance(usage, Mapping) else None
         if isinstance(metric, Mapping) and metric.get("value") is not None:
-            facts[name] = f"{metric['value']} {metric.get('unit') or ''}".strip()
+            facts[name] = plain(f"{metric['value']} {metric.get('unit') or ''}".strip())
     return facts

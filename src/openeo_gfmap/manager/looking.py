@@ -24,6 +24,7 @@ from openeo_gfmap.manager.answers import (
     is_senseless,
     kind_of,
     one_line,
+    plain,
 )
 from openeo_gfmap.manager.callbacks import RAISED
 from openeo_gfmap.manager.intent import list_jobs
@@ -181,7 +182,7 @@ class Looker:
         errors = results.error_messages(job)
         message = f"job {job.job_id} failed on {task.action.job.backend}"
         if errors:
-            message += f": {' '.join(errors[-1].split())[:300]}"
+            message += f": {plain(' '.join(errors[-1].split())[:300])}"
         kind = classify("\n".join(errors), rules=self._options.retry.all_rules)
         return life.Seen("error", facts_of(document), message, kind)
 

@@ -107,7 +107,8 @@ class Provenance:
         name = f"{safe_name(str(title), 140)}_{safe_name(str(job.id), 80)}_{job.row}.json"
         path = self._folder / name.replace(" ", "_")  # a link leads to it
         with whole(path) as part:
-            part.write_text(text, "utf-8")
+            # Half a character of a title that was cut short becomes what JSON writes for it.
+            part.write_text(text, "utf-8", "backslashreplace")
         return f"{FOLDER}/{path.name}"
 
 

@@ -109,13 +109,27 @@ def pack(value: Any, where: str) -> Any:
     """
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
         value = value.item()
-    if value is None or isinstance(value, str | bool | int | float):
-        return str(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _unicode(str(value), where)
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, list | tuple | np.ndarray):
         return [pack(part, where) for part in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: pack(part, where) for key, part in value.items()}
     return _tagged(value, where)
+
+
+def _unicode(text: str, where: str) -> str:
+    """Return a text that files can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # such as a file name in another encoding
+        raise InputError(
+            f"{where} is {text[:80]!a}, which is no valid text ({error.reason}) and cannot be "
+            "written to a file. Put right how it was read, or take it out."
+        ) from error
+    return text
 
 
 def _tagged(value: Any, where: str) -> dict[str, Any] | None:
@@ -186,10 +200,10 @@ def records_of(df: pd.DataFrame) -> tuple[list[str], Iterator[Record]]:
     ``backend_name`` is both: the user asks, the manager answers. Rows are packed one by one, as
     they are asked for: those of a large table do not fit in memory twice.
     """
-    if not df.columns.is_unique:
-        twice = sorted({str(name) for name in df.columns[df.columns.duplicated()]})
+    columns = [_unicode(str(name), "the name of a column") for name in df.columns]
+    # In a CSV, 1 and "1" are the same.
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise InputError(f"the table has columns twice: {', '.join(twice)}. Rename or drop one.")
-    columns = [str(name) for name in df.columns]
     kept = [name for name in columns if name not in CONTRACT_COLUMNS or name == "backend_name"]
     return kept, _records(df, columns, [columns.index(name) for name in kept])
 

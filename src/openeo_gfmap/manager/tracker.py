@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
+from openeo_gfmap.manager.answers import amount_of
 from openeo_gfmap.manager.job_store import SENSOR, JobStore, Record
 from openeo_gfmap.manager.lifecycle import Job, JobStatus
 from openeo_gfmap.manager.memory_store import MemoryJobStore
@@ -280,7 +281,7 @@ def _peer_job(row: int, line: Mapping[str, str]) -> Job:
         id=None if status is JobStatus.NOT_STARTED else job_id,
         description=text("description"),
         start_time=text("start_time"),
-        costs=_number(line.get("costs")),
+        costs=amount_of(text("costs")),
         cpu=text("cpu"),
         memory=text("memory"),
         duration=text("duration"),
