@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pystac
 import pytest
@@ -34,6 +37,36 @@ def test_odd_fields_are_read_with_care(world: World) -> None:
         world.script(row, overrides=overrides)
     assert world.run() == {"finished": world.jobs}
     world.check(warnings=0)
+
+
+@pytest.mark.parametrize(
+    "amount", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "huge"]
+)
+def test_costs_that_are_no_amount_are_none(world: World, amount: float) -> None:
+    """Python's JSON reads them; a sum with them is none, and no limit holds."""
+    world.backend.describe_in_list = False
+    world.script(1, overrides={"costs": amount})
+    assert world.run(options=replace(QUICK, max_costs=100)) == {"finished": world.jobs}
+    world.check(warnings=1)
+    assert world.rows().costs.sum() == 3 * (world.jobs - 1)
+
+
+def test_texts_that_were_cut_within_a_character_are_kept_as_far_as_they_are(world: World) -> None:
+    """JSON may hold half an emoji, files and stores may not; back-ends in Java cut texts so."""
+    half = "on fire \ud83d"
+    world.script(0, overrides={"title": "x" * 200 + half, "description": half})
+    unit = {"cpu": {"value": 1, "unit": half}}
+    entry = {"level": "error", "message": half}
+    world.script(1, states=("error",), overrides={"title": half, "usage": unit}, logs=(entry,))
+    gone = Answer(400, json.dumps({"code": "ProcessGraphInvalid", "message": half}).encode())
+    world.fail(Fault("POST /jobs", gone, 1, each=False, skip=2))
+    counts = world.run(parallel_jobs=1)
+    assert counts == {"error": 1, "start_failed": 1, "finished": world.jobs - 2}
+    world.check(
+        {1: ("error", r"on fire \ud83d"), 2: ("start_failed", r"on fire \ud83d")}, warnings=0
+    )
+    (log,) = (world.out / "failed_jobs").iterdir()
+    assert log.read_text() == "ERROR: on fire \\ud83d\n"
 
 
 def test_words_for_states_that_are_not_known_change_nothing(world: World) -> None:
@@ -77,6 +110,22 @@ def test_a_log_that_breaks_off_is_kept_as_far_as_it_came(world: World) -> None:
     world.run()
     (log,) = (world.out / "failed_jobs").iterdir()
     assert "line 0" in log.read_text() and "cannot be had" in log.read_text()
+
+
+@pytest.mark.parametrize("entries", [[], [{"id": "1", "level": "error", "message": "the same"}]])
+def test_a_log_without_an_end_is_read_once(world: World, entries: list[Any]) -> None:
+    """Each page has another next one."""
+    world.script(1, states=("error",))
+
+    def page(number: int) -> bytes:
+        following = {"rel": "next", "href": f"?offset={number + 1}"}
+        return json.dumps({"logs": entries, "links": [following]}).encode()
+
+    logs = "GET /jobs/[^/]+/logs"
+    world.fail(*(Fault(logs, Answer(200, page(n)), 1) for n in range(20)))
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    world.check({1: ("error", "failed on fake")}, warnings=0)
+    assert world.proxy.asked(logs) == 4  # to save it, and to see why
 
 
 # ----------------------------------------------------------------------------- post-job actions
@@ -156,6 +205,55 @@ def test_an_action_that_returns_no_items_fails_its_job(world: World) -> None:
     assert world.run(post_job_action=act) == {"postprocessing-error": 4, "finished": 1}
     for row in range(len(returned)):
         assert "expected the list of items" in world.messages()[row]
+
+
+def test_what_numpy_and_pandas_have_is_kept_in_items(world: World) -> None:
+    day = pd.Timestamp("2021-05-01T10:00:00Z")
+    given = {
+        "cover": np.float32(0.5), "count": np.int64(3), "means": np.array([1, 2]), "no": np.nan,
+        "day": day, "never": pd.NaT, "at": np.datetime64("2021-05-01"), "parts": ({"n": np.True_},),
+    }  # fmt: skip
+
+    def act(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+        for item in items:
+            item.properties |= given
+        return items
+
+    assert world.run(post_job_action=act) == {"finished": world.jobs}
+    world.check(warnings=0)
+    assert {name: world.items()[0]["properties"][name] for name in given} == {
+        "cover": 0.5, "count": 3, "means": [1, 2], "no": None, "day": "2021-05-01T10:00:00+00:00",
+        "never": None, "at": "2021-05-01", "parts": [{"n": True}],
+    }  # fmt: skip
+
+
+def test_items_that_no_collection_can_hold_are_an_error_of_their_job(world: World) -> None:
+    """They are not stored, where they would end this run and each after it."""
+
+    def change(row: int, item: pystac.Item) -> None:
+        match row:
+            case 0:
+                item.properties["deep"] = {"bands": [{"B02"}]}
+            case 1:
+                item.properties["by place"] = {(1, 2): "x"}
+            case 2:
+                item.bbox = [5.0]
+            case 3:
+                item.properties["proj:code"] = 32631
+            case 4:
+                item.geometry = {"type": "Polygon", "coordinates": "here"}
+
+    def act(items: list[pystac.Item], row: pd.Series) -> list[pystac.Item]:
+        change(int(row.name), items[0])
+        return items
+
+    world.jobs = 6
+    assert world.run(post_job_action=act) == {"postprocessing-error": 5, "finished": 1}
+    for row, word in enumerate(["deep.bands[0] is", "by place", "bbox", "proj:code", "geometry"]):
+        assert word in world.messages()[row]
+    assert len(world.items()) == 2
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=5)
 
 
 def test_an_action_that_removes_its_files_is_told(world: World) -> None:

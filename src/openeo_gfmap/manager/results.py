@@ -31,7 +31,7 @@ from openeo.rest.job import BatchJob
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.files import safe_name, whole
 from openeo_gfmap.manager import access, formats
-from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line
+from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line, plain
 
 __all__ = [
     "FILE_LOCK",
@@ -384,7 +384,7 @@ def save_logs(job: BatchJob, folder: Path) -> Path:
     title = "job"
     with suppress(*_UNREADABLE):  # the log may be there nevertheless
         title = job.describe().get("title") or title
-    path = folder / f"{safe_name(str(title), 150)}_{safe_name(job.job_id, 80)}.log"
+    path = folder / f"{safe_name(plain(str(title)), 150)}_{safe_name(job.job_id, 80)}.log"
     save_log(job, path)
     return path
 
@@ -399,9 +399,8 @@ def save_log(job: BatchJob, path: Path) -> None:
         lines.append(f"The rest of the log cannot be had: {one_line(error)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
-        part.write_text(
-            "\n".join(lines or ["The back-end has no log of this job."]) + "\n", "utf-8"
-        )
+        text = "\n".join(lines or ["The back-end has no log of this job."])
+        part.write_text(plain(text) + "\n", "utf-8")
 
 
 def error_messages(job: BatchJob) -> list[str]:
@@ -419,10 +418,14 @@ def error_messages(job: BatchJob) -> list[str]:
 def _log_entries(job: BatchJob, level: str | None = None) -> Iterator[Mapping[str, Any]]:
     """Iterate over a job's log, page by page; a back-end may give more than `level`."""
     url, seen = f"/jobs/{job.job_id}/logs" + (f"?level={level}" if level else ""), set()
+    last: Any = None
     while url and url not in seen:
         seen.add(url)
         response = job.connection.get(url, expected_status=200)
         page = response.json()
-        yield from page.get("logs") or ()
+        if page.get("logs") == last:
+            return  # the same page under ever new addresses, or no more entries
+        last = page.get("logs")
+        yield from last or ()
         following = (link for link in page.get("links") or () if link.get("rel") == "next")
         url = next((urljoin(response.url, str(link.get("href"))) for link in following), "")
