@@ -5,6 +5,7 @@ Each test drives the real manager, with the real client, through a proxy before 
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -239,6 +240,61 @@ def test_a_job_whose_answer_was_lost_is_adopted(world: World, what: What, descri
     assert world.run() == {"finished": world.jobs}
     assert world.proxy.harmed(what) >= 1
     world.check()
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_job_of_the_users_that_nobody_can_describe_hides_no_other(
+    world: World, status: int
+) -> None:
+    """The list leaves descriptions out, and one of its jobs is broken, or just gone."""
+    world.jobs = 3
+    world.backend.describe_in_list = False
+    world.connect().create_job({}, title="another")
+    broken = Answer(status, b'{"code": "Internal", "message": "no such document"}')
+    world.fail(
+        Fault("GET /jobs/j-0000", broken, None),
+        Fault(CREATE, Reset(), 1, each=False, done=True),  # its job is there
+        Fault(CREATE, Reset(), 1, each=False, skip=1),  # no job was made
+    )
+    counts = world.run(parallel_jobs=1, options=replace(QUICK, longest_wait=0.05))
+    failed = [text for text in world.messages().values() if "does not tell" in text]
+    if status == 404:
+        assert counts == {"finished": 3} and not failed
+    else:
+        # It may be the job; a second one would cost.
+        assert counts == {"finished": 2, "start_failed": 1}
+        assert "no such document" in failed[0] and "description ends in [gfmap:" in failed[0]
+    made = world.backend.created()
+    assert max(made.values()) == 1 and len(world.warnings()) <= 4
+
+
+def test_a_list_that_never_comes_makes_no_second_job(world: World) -> None:
+    """Whether the job was made is not known then: that is said, and the others are done."""
+    world.fail(
+        Fault(LIST, INTERNAL, None),
+        Fault(CREATE, Reset(), 1, each=False, done=True),
+    )
+    counts = world.run(options=replace(QUICK, longest_wait=0.05))
+    assert counts == {"start_failed": 1, "finished": world.jobs - 1}
+    (row,) = world.rows().index[world.rows().status == "start_failed"]
+    world.check({int(row): ("start_failed", "does not tell whether it has made the job")})
+
+
+def test_a_list_without_an_end_ends(world: World) -> None:
+    """Each page has another next one, with the same job, or with none."""
+
+    def page(number: int) -> bytes:
+        following = {"rel": "next", "href": f"?offset={number + 1}"}
+        jobs = [{"id": "j-7", "status": "running", "description": "mine"}] if number % 3 else []
+        return json.dumps({"jobs": jobs, "links": [following]}).encode()
+
+    world.fail(
+        *(Fault(LIST, Answer(200, page(n)), 1, each=False) for n in range(1000)),
+        Fault(CREATE, Reset(), 1, each=False),
+    )
+    assert world.run() == {"finished": world.jobs}
+    world.check()
+    assert world.proxy.asked(LIST) < 200
 
 
 @pytest.mark.parametrize("what", [Reset(), BAD_GATEWAY, Hang()], ids=str)

@@ -189,6 +189,7 @@ class Dispatcher:
             isinstance(action, life.Search)
             and isinstance(event, life.Unreachable)
             and not event.outage
+            and event.kind is None
         ):
             trouble.waits += 1  # it may still come up
             self._rest(row, now + site.backoff.wait(trouble.waits, event.retry_after))

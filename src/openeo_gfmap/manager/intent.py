@@ -13,17 +13,21 @@ import threading
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin
 
 import requests
+from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
 from requests.adapters import BaseAdapter
+
+from openeo_gfmap.manager.answers import is_gone
 
 __all__ = ["Attempt", "find_job", "intending", "list_jobs", "mark_creations"]
 
 _PAGE = 100  # jobs
+_PAGES_IN_VAIN = 5  # pages in a row without a job that was not on one before: the list is over
 _CLOCKS_DIFFER = timedelta(hours=1)
 
 
@@ -152,6 +156,11 @@ def find_job(
         Job ids that belong to other rows: not looked at.
     since : str or None
         When the intent was stored, ISO 8601; much older jobs are not looked at one by one.
+
+    Raises
+    ------
+    OpenEoApiPlainError
+        When no job was found, and one that cannot be looked at may be it.
     """
     wanted = f"[gfmap:{mark}]"
     undescribed: list[str] = []
@@ -164,9 +173,18 @@ def find_job(
         if job.get("description") is None and not _older(job.get("created"), since):
             undescribed.append(identifier)
     # A list may leave descriptions out; the job itself has it.
+    unread: BaseException | None = None
     for identifier in undescribed:
-        if wanted in str(connection.job(identifier).describe().get("description") or ""):
+        try:
+            description = connection.job(identifier).describe().get("description")
+        except OpenEoApiPlainError as error:
+            # Of one that is broken, or gone since, the others do not wait to be looked at.
+            unread = unread if is_gone(error) else error
+            continue
+        if wanted in str(description or ""):
             return identifier
+    if unread is not None:
+        raise unread
     return None
 
 
@@ -183,14 +201,21 @@ def list_jobs(
         Its first element is the count of requests that were made.
     """
     seen: set[str] = set()
+    told: set[str] = set()
+    in_vain = 0
     url, parameters = "/jobs", {"limit": _PAGE}
-    while url not in seen:
+    while url not in seen and in_vain < _PAGES_IN_VAIN:
         seen.add(url)
         response = connection.get(url, params=parameters, expected_status=200)
         page = response.json()
         if pages is not None:
             pages[0] += 1
-        yield from page.get("jobs") or ()
+        jobs = page.get("jobs") or ()
+        known = len(told)
+        told.update(str(job.get("id")) for job in jobs)
+        # Some lists have a next page for ever.
+        in_vain = in_vain + 1 if len(told) == known else 0
+        yield from jobs
         following = next(
             (link.get("href") for link in page.get("links") or () if link.get("rel") == "next"),
             None,
@@ -203,7 +228,10 @@ def list_jobs(
 def _older(created: Any, since: str | None) -> bool:
     """Tell whether a job is older than an intent, whatever the two clocks think of each other."""
     try:
-        age = datetime.fromisoformat(str(since)) - datetime.fromisoformat(str(created))
+        intended = datetime.fromisoformat(str(since))
+        age = intended - datetime.fromisoformat(str(created))
     except (TypeError, ValueError):  # no times, or one without time zone: it cannot be told
         return False
+    if intended > datetime.now(UTC) + _CLOCKS_DIFFER:
+        return False  # our own clock was wrong when it was stored
     return age > _CLOCKS_DIFFER

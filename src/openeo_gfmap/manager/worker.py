@@ -213,7 +213,7 @@ class Worker:
         try:
             found = find_job(connection, str(job.mark), task.known_ids, job.intended_at)
         except UNWELL as error:
-            return self._looker.unreachable(error, connection)
+            return self._not_searched(error, task, connection)
         if found is not None:
             _log.info("Row %d: found its job %s on %s.", job.row, found, job.backend)
             return life.Found(found)
@@ -227,6 +227,19 @@ class Worker:
                 ErrorKind(job.kind) if job.kind else ErrorKind.BACKEND_BUG,
             )
         return life.NotMade(job.message or f"no job of this row is on {job.backend}")
+
+    def _not_searched(self, error: BaseException, task: Task, connection: Connection) -> life.Event:
+        """Give up, rather than make a job twice, where a list or a job in it is never told."""
+        job = task.action.job
+        if task.tries < FAULTY_TRIES or not (is_fault(error) or not is_transient(error)):
+            return self._looker.unreachable(error, connection)
+        # Not of a kind that a policy makes anew by itself.
+        return life.CreationFailed(
+            f"{job.backend} does not tell whether it has made the job: {one_line(error)} "
+            f"({task.tries + 1} times); before you restart the row, look there for a job whose "
+            f"description ends in [gfmap:{job.mark}]",
+            ErrorKind.UNKNOWN,
+        )
 
     def _start(self, task: Task) -> life.Event:
         job = self._looker.batch_job(task)
