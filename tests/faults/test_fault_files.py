@@ -30,7 +30,7 @@ from faults.proxy import (
     WrongBytes,
 )
 from faults.world import QUICK, World
-from support.manager_run import output_path
+from support.manager_run import output_path, start_job
 from support.patches import patch_bytes
 
 FILES = "GET /files/.*"
@@ -175,6 +175,56 @@ def test_paths_that_cannot_be_are_an_error_of_their_job(world: World) -> None:
 
     assert world.run(output_path_generator=generate) == {"error": len(wanted), "finished": 1}
     world.check({row: ("error", reason) for row, (_, reason) in enumerate(wanted)}, warnings=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["tracker.csv", "tracker.csv.sqlite", "Tracker.CSV.sqlite-wal", "tracker.csv.lock"]
+)
+def test_no_file_lands_on_the_tracker(world: World, name: str) -> None:
+    """It lies in the output folder, as a rule; the store that remembers all jobs is beside it."""
+
+    def generate(root_folder: Path, geometry_index: int, row: pd.Series) -> Path:
+        if row.name == 1 and geometry_index == 0:
+            return root_folder / name
+        return root_folder / f"job_{row.name}" / f"patch_{geometry_index}.nc"
+
+    for _ in range(2):
+        manager = world.manager(output_path_generator=generate)
+        counts = manager.run_jobs(world.table(), start_job, world.out / "tracker.csv")
+        assert counts == {"error": 1, "finished": world.jobs - 1}
+    rows = pd.read_csv(world.out / "tracker.csv")
+    assert "a file of the tracker" in rows.error_message[1]
+    assert len(world.backend.jobs) == world.jobs and not world.warnings()[1:]
+
+
+def test_names_that_differ_in_their_case_alone_are_an_error(world: World) -> None:
+    """On the disks of most laptops the second would overwrite the first."""
+
+    def generate(root_folder: Path, geometry_index: int, row: pd.Series) -> Path:
+        if row.name == 1:
+            return root_folder / ("a.nc", "A.nc")[geometry_index]
+        return root_folder / f"job_{row.name}" / f"patch_{geometry_index}.nc"
+
+    counts = world.run(output_path_generator=generate)
+    assert counts == {"error": 1, "finished": world.jobs - 1}
+    world.check({1: ("error", "for two files of one job")}, warnings=0)
+
+
+@pytest.mark.parametrize("odd", [{"href": None}, {}, None, {"href": 7, "roles": None}], ids=str)
+def test_a_file_without_an_address_is_missing(world: World, odd: Any) -> None:
+    """Nobody else is: neither the job's other file nor, for an odd link, any at all."""
+    href = f"{world.proxy.url}/files/j-0001/openEO_1.nc"
+    links = [None, 3, {"rel": "item"}, {"rel": "derived_from", "href": None}]
+    document = {"assets": {"openEO_0.nc": odd, "openEO_1.nc": {"href": href}}, "links": links}
+    body = json.dumps(document).encode()
+    world.fail(Fault("GET /jobs/j-0001/results", Answer(200, body), None))
+    assert world.run() == {"error": 1, "finished": world.jobs - 1}
+    (row,) = world.rows().index[world.rows().status == "error"]
+    world.check(
+        {int(row): ("error", "1 of 2 files are missing: openEO_0.nc cannot be had")},
+        missing={int(row): ["patch_0.nc"]},
+        warnings=0,
+    )
 
 
 def test_two_jobs_that_want_one_path_do_not_get_it_both(world: World) -> None:

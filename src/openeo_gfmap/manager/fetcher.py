@@ -26,6 +26,7 @@ from openeo_gfmap.manager.ledger import extracted_features
 from openeo_gfmap.manager.model import Absence, SavedFile
 from openeo_gfmap.manager.quarantine import Quarantine
 from openeo_gfmap.manager.result_document import data_assets, item_of, results_of, sources_of
+from openeo_gfmap.manager.tracker_lock import is_trackers
 from openeo_gfmap.quality import Finding, QualityGates
 from openeo_gfmap.stac.items import CubeFile, cube_item, item_id, service_item
 
@@ -326,6 +327,11 @@ class Fetcher:
         return arrived, missing
 
     def _download(self, job: BatchJob, asset: Mapping[str, Any], target: Path) -> tuple[int, str]:
+        if not isinstance(asset.get("href"), str):
+            raise ResultIncomplete(
+                f"{target.name} cannot be had: the back-end gives {asset.get('href')!r} as its "
+                "address"
+            )
         if target.exists():
             # It got this name when it had been checked; an earlier try ended before the others
             # arrived.
@@ -359,6 +365,7 @@ class Fetcher:
                 f"output_path_generator raised {one_line(error)} for {culprit}"
             ) from error
         targets: list[Path] = []
+        taken: set[str] = set()
         root = self.output_dir.resolve()
         for target in results.places(root, wanted):
             own = target.relative_to(root).parts[0]
@@ -367,12 +374,19 @@ class Fetcher:
                     f"output_path_generator gave {target}, but {own} in the output folder is the "
                     "manager's own; return another path"
                 )
-            if target in targets:
+            if is_trackers(target):
+                raise ResultIncomplete(
+                    f"output_path_generator gave {target}, which is a file of the tracker; return "
+                    "another path"
+                )
+            # Some file systems do not tell upper from lower case.
+            if str(target).casefold() in taken:
                 raise ResultIncomplete(
                     f"output_path_generator gave {target} for two files of one job; return a path "
                     "that differs for each geometry_index"
                 )
             self.claims.take(row, target)
+            taken.add(str(target).casefold())
             targets.append(target)
         return [target.relative_to(root).as_posix() for target in targets]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openeo.rest.connection import Connection
@@ -25,27 +25,36 @@ def results_of(job: BatchJob) -> Mapping[str, Any]:
     if document.get("assets"):
         return dict(document)
     assets: dict[str, Any] = {}
-    for link in document.get("links") or ():
-        if link.get("rel") == "item":
-            item = job.connection.get(link["href"], expected_status=200).json()
-            for key, asset in (item.get("assets") or {}).items():
-                assets[f"{item.get('id')}_{key}" if key in assets else key] = asset
+    for href in _linked(document, "item"):
+        item = job.connection.get(href, expected_status=200).json()
+        for key, asset in (item.get("assets") or {}).items():
+            assets[f"{item.get('id')}_{key}" if key in assets else key] = asset
     return {**document, "assets": assets}
 
 
 def sources_of(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what results were made of, each source once."""
-    links = (link for link in document.get("links") or () if link.get("rel") == "derived_from")
-    return tuple(dict.fromkeys(str(link["href"]) for link in links if link.get("href")))
+    return tuple(dict.fromkeys(_linked(document, "derived_from")))
+
+
+def _linked(document: Mapping[str, Any], relation: str) -> Iterator[str]:
+    """Iterate over the addresses that links of a kind lead to; what is no link is none."""
+    for link in document.get("links") or ():
+        if isinstance(link, Mapping) and link.get("rel") == relation and link.get("href"):
+            yield str(link["href"])
 
 
 def data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the assets that are results; those marked as metadata or thumbnails are not."""
+    """Return the assets that are results; those marked as metadata or thumbnails are not.
+
+    Also those that have no address: a file is missing then.
+    """
     found = {}
     for key, asset in (document.get("assets") or {}).items():
-        roles = asset.get("roles") or ["data"]
-        if isinstance(asset.get("href"), str) and "data" in roles:
-            found[str(key)] = asset
+        fields = asset if isinstance(asset, Mapping) else {}
+        roles = fields.get("roles") or ["data"]
+        if "data" in ([roles] if isinstance(roles, str) else roles):
+            found[str(key)] = fields
     return found
 
 
@@ -53,9 +62,9 @@ def item_of(
     connection: Connection, document: Mapping[str, Any], key: str
 ) -> Mapping[str, Any] | None:
     """Return the back-end's item that has an asset."""
-    for link in document.get("links") or ():
-        if link.get("rel") == "item" and key in str(link.get("href")):
-            item = connection.get(link["href"], expected_status=200).json()
+    for href in _linked(document, "item"):
+        if key in href:
+            item = connection.get(href, expected_status=200).json()
             if key in (item.get("assets") or {}):
                 return dict(item)
     return None

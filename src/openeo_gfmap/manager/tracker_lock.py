@@ -34,6 +34,20 @@ else:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_held: set[Path] = set()  # locks of this process
+
+
+def is_trackers(path: Path) -> bool:
+    """Tell whether a path is a file of a tracker that this process has locked.
+
+    That is the CSV, or what has its name and more: its store, copies, locks.
+    """
+    return any(
+        path.parent == lock.parent and path.name.casefold().startswith(lock.stem.casefold())
+        for lock in tuple(_held)
+    )
+
+
 # Who only looks whether the lock is held has it for a moment.
 _LOOKS, _MOMENT = 5, 0.05  # tries, seconds
 
@@ -82,9 +96,12 @@ class TrackerLock:
         self._file.truncate()
         self._file.write(json.dumps(me))
         self._file.flush()
+        self._lock = path.resolve()
+        _held.add(self._lock)
 
     def release(self) -> None:
         """Give the lock back; the file stays, so that nobody locks one that is being deleted."""
+        _held.discard(self._lock)
         self._file.close()
 
 
