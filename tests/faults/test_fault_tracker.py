@@ -118,6 +118,14 @@ def test_costs_in_anothers_tracker_that_are_no_amount_are_none(world: World, amo
     assert world.rows().costs.sum() == 3 * world.jobs
 
 
+def test_rows_come_into_the_tracker_of_a_run_without_any(world: World) -> None:
+    """Its CSV is one of no columns, and not another tool's."""
+    assert world.run(df=world.table().iloc[:0]) == {}
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=0)
+    assert not list(world.folder.glob("*.bak"))
+
+
 def test_a_table_that_no_csv_can_hold_is_refused(world: World) -> None:
     """Before a job is made: names of columns that a CSV cannot tell apart, and broken texts."""
     with pytest.raises(InputError, match="columns twice: 1"):

@@ -79,7 +79,7 @@ class Tracker:
         try:
             self.store = SqliteJobStore(path.with_name(path.name + ".sqlite"))
             self.store.note(SENSOR, sensor or "")
-            if path.exists() and not self.store.columns():
+            if path.exists() and not self.store.columns() and not self._is_ours(path):
                 columns, rows = _read(path, df)
                 with self.store.transaction():
                     self.store.add(columns, rows)
@@ -123,12 +123,15 @@ class Tracker:
         previous = (self.store.noted(_DIGEST) or "").split()[:1]
         self.store.note(_DIGEST, " ".join([digest, *previous]))
 
+    def _is_ours(self, path: Path) -> bool:
+        """Tell whether the CSV is as we left it; a run of no rows leaves one, too."""
+        return _digest(path) in (self.store.noted(_DIGEST) or "").split()
+
     def _keep_foreign_view(self) -> None:
         """Save a CSV that somebody else wrote or changed before it is overwritten."""
         if self.path is None or not self.path.exists():
             return
-        digest = _digest(self.path)
-        if digest in (self.store.noted(_DIGEST) or "").split():
+        if self._is_ours(self.path):
             return
         backup = self._back_up()
         _log.warning(
