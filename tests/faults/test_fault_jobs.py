@@ -51,6 +51,18 @@ def test_costs_that_are_no_amount_are_none(world: World, amount: float) -> None:
     assert world.rows().costs.sum() == 3 * (world.jobs - 1)
 
 
+def test_a_limit_that_cannot_be_kept_to_is_told(world: World) -> None:
+    """The back-end does not say what jobs cost; who set max_costs would rely on it."""
+    world.backend.describe_in_list = False
+    world.backend.default.overrides = {"costs": None}
+    assert world.run() == {"finished": world.jobs}
+    world.check(warnings=0)
+    world.jobs += 2
+    assert world.run(options=replace(QUICK, max_costs=1)) == {"finished": world.jobs}
+    world.check(warnings=1)
+    assert sum("max_costs does not hold" in text for text in world.warnings()) == 1
+
+
 def test_texts_that_were_cut_within_a_character_are_kept_as_far_as_they_are(world: World) -> None:
     """JSON may hold half an emoji, files and stores may not; back-ends in Java cut texts so."""
     half = "on fire \ud83d"

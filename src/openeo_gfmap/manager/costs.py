@@ -49,7 +49,8 @@ class CostBook:
 
     def __init__(self, recipes: Mapping[int, str] | None = None, limit: float | None = None):
         self._recipes = dict(recipes or {})
-        self._limit = limit
+        #: What may be spent; None for no limit.
+        self.limit = limit
         self._spent = 0.0
         self._by_backend: defaultdict[str, float] = defaultdict(float)
         self._by_recipe: defaultdict[str, float] = defaultdict(float)
@@ -104,10 +105,10 @@ class CostBook:
         A job is taken to cost what a finished row has cost on average. Before there is one, as many
         are made as may be active.
         """
-        if self._limit is None:
+        if self.limit is None:
             return None
         each = self._finished_costs / self._finished if self._finished else 0.0
-        left = self._limit - self._spent - self._active * each
+        left = self.limit - self._spent - self._active * each
         if each > 0:
             return max(0, math.floor(left / each + 1e-9))
         return None if left > 0 else 0
@@ -120,5 +121,5 @@ class CostBook:
             by_backend=dict(self._by_backend),
             by_recipe=dict(self._by_recipe),
             left=None if each is None else each * self._open,
-            limit=self._limit,
+            limit=self.limit,
         )

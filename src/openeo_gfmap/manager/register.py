@@ -73,6 +73,7 @@ class Register:
         self._states = Counter(store.states())
         self._moved: Counter[SampleState] = Counter()  # by the batch that is being written
         self.book = open_book(store, options.max_costs)
+        self._unpriced: set[str] = set()  # back-ends that do not say what jobs cost
         self.ids: defaultdict[str, set[str]] = defaultdict(set)
         for past in store.past_jobs():
             self._know(past)
@@ -203,11 +204,25 @@ class Register:
         """Say what became of a job, once."""
         if new.status is old.status:
             return
+        if new.status is JobStatus.FINISHED and new.costs is None:
+            self._tell_unpriced(new)
         if new.status in FAILED or new.status is JobStatus.POSTPROCESSING_ERROR:
             reason = new.message or "no reason given"
             _log.error("%s: %s: %s", _named(new), new.status.value, reason)
         else:
             _log.debug("%s is %s (on back-end %s).", _named(new), new.status.value, new.backend)
+
+    def _tell_unpriced(self, job: Job) -> None:
+        """Say that a limit does not hold where nobody says what jobs cost; once a back-end."""
+        backend = str(job.backend)
+        if self.book.limit is None or backend in self._unpriced:
+            return
+        self._unpriced.add(backend)
+        _log.warning(
+            "%s does not say what job %s has cost: max_costs does not hold what is spent there. "
+            "Look at its own accounts.",
+            backend, job.id,
+        )  # fmt: skip
 
     def _tell_remedy(self, failed: Job, event: life.Event, new: Job) -> None:
         """Say that a job failed, and what the policy does about it."""
