@@ -161,11 +161,27 @@ def test_a_clock_that_jumps_breaks_no_timer(world: World, clock: Path, jump: int
     world.check()
 
 
+@pytest.mark.parametrize("ahead", [-86_400 * 3, 86_400 * 3])
+def test_a_clock_that_is_wrong_makes_no_second_job(world: World, clock: Path, ahead: int) -> None:
+    """The list says when its jobs were made, but not whose they are; that goes by both clocks."""
+    world.jobs = 3
+    world.backend.describe_in_list = False
+    world.fail(Fault("POST /jobs", UNAVAILABLE, 2, each=False, done=True))
+    file = world.folder / "clock"
+    file.write_text(str(ahead))
+    process = start(world, "plain", LD_PRELOAD=str(clock), CLOCK_FILE=str(file))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    world.check()
+
+
+@pytest.mark.parametrize("described", [True, False])
 def test_a_clock_that_jumped_between_two_runs_makes_no_second_job(
-    world: World, clock: Path
+    world: World, clock: Path, described: bool
 ) -> None:
     """The first run is killed while a creation is under way; the second lives in another year."""
     world.jobs = 3
+    world.backend.describe_in_list = described
     file = world.folder / "clock"
     for jump in (0, -86_400 * 400, 86_400 * 400):
         file.write_text(str(jump))

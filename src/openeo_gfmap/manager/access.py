@@ -29,7 +29,16 @@ from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED
 from openeo_gfmap.manager.options import ManagerOptions
 
-__all__ = ["AccessRefused", "Heard", "asked_to_wait", "attend", "gist", "managed", "retry_after"]
+__all__ = [
+    "AccessRefused",
+    "Heard",
+    "asked_to_wait",
+    "attend",
+    "gist",
+    "managed",
+    "retry_after",
+    "server_time",
+]
 
 _LONGEST_WAIT: Final = 3600.0  # s; a Retry-After of more is a mistake, or a matter of people
 _RENEWAL_REST: Final = 30.0  # s after a renewal that failed, before the next; at most
@@ -252,8 +261,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     moment = _moment(value)
     if moment is None:
         return None
-    now = _moment(headers.get("Date", "")) or datetime.now(UTC)
+    now = server_time(headers) or datetime.now(UTC)
     return min(max((moment - now).total_seconds(), 0.0), _LONGEST_WAIT)
+
+
+def server_time(headers: Mapping[str, str]) -> datetime | None:
+    """Return what the clock of a server said as it answered; None when it did not say."""
+    return _moment(headers.get("Date", ""))
 
 
 def _moment(text: str) -> datetime | None:

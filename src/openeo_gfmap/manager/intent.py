@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,14 @@ from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
 from requests.adapters import BaseAdapter
 
+from openeo_gfmap.manager.access import server_time
 from openeo_gfmap.manager.answers import is_gone
 
 __all__ = ["Attempt", "find_job", "intending", "list_jobs", "mark_creations"]
 
 _PAGE = 100  # jobs
 _PAGES_IN_VAIN = 5  # pages in a row without a job that was not on one before: the list is over
-_CLOCKS_DIFFER = timedelta(hours=1)
+_CLOCKS_JUMP = timedelta(days=1)  # at most, or rarely further, between an intent and its search
 
 
 def marked(description: str | None, mark: str) -> str:
@@ -164,14 +165,16 @@ def find_job(
     """
     wanted = f"[gfmap:{mark}]"
     undescribed: list[str] = []
-    for job in list_jobs(connection):
-        identifier = str(job.get("id"))
-        if identifier in known:
-            continue
-        if wanted in str(job.get("description") or ""):
-            return identifier
-        if job.get("description") is None and not _older(job.get("created"), since):
-            undescribed.append(identifier)
+    for response, jobs in _pages(connection):
+        there = server_time(response.headers)
+        for job in jobs:
+            identifier = str(job.get("id"))
+            if identifier in known:
+                continue
+            if wanted in str(job.get("description") or ""):
+                return identifier
+            if job.get("description") is None and not _older(job.get("created"), since, there):
+                undescribed.append(identifier)
     # A list may leave descriptions out; the job itself has it.
     unread: BaseException | None = None
     for identifier in undescribed:
@@ -200,6 +203,16 @@ def list_jobs(
     pages : list of int, optional
         Its first element is the count of requests that were made.
     """
+    for _, jobs in _pages(connection):
+        if pages is not None:
+            pages[0] += 1
+        yield from jobs
+
+
+def _pages(
+    connection: Connection,
+) -> Iterator[tuple[requests.Response, Sequence[Mapping[str, Any]]]]:
+    """Iterate over the pages of the list, and the jobs that each has."""
     seen: set[str] = set()
     told: set[str] = set()
     in_vain = 0
@@ -208,14 +221,12 @@ def list_jobs(
         seen.add(url)
         response = connection.get(url, params=parameters, expected_status=200)
         page = response.json()
-        if pages is not None:
-            pages[0] += 1
         jobs = page.get("jobs") or ()
+        yield response, jobs
         known = len(told)
         told.update(str(job.get("id")) for job in jobs)
         # Some lists have a next page for ever.
         in_vain = in_vain + 1 if len(told) == known else 0
-        yield from jobs
         following = next(
             (link.get("href") for link in page.get("links") or () if link.get("rel") == "next"),
             None,
@@ -225,13 +236,16 @@ def list_jobs(
         url, parameters = urljoin(response.url, following), {}
 
 
-def _older(created: Any, since: str | None) -> bool:
-    """Tell whether a job is older than an intent, whatever the two clocks think of each other."""
+def _older(created: Any, since: str | None, there: datetime | None) -> bool:
+    """Tell whether a job is older than an intent: each by its own clock, whatever that says.
+
+    `there` is the back-end's time.
+    """
+    here = datetime.now(UTC)
     try:
-        intended = datetime.fromisoformat(str(since))
-        age = intended - datetime.fromisoformat(str(created))
+        age = (there or here) - datetime.fromisoformat(str(created))
+        intended = here - datetime.fromisoformat(str(since))
     except (TypeError, ValueError):  # no times, or one without time zone: it cannot be told
         return False
-    if intended > datetime.now(UTC) + _CLOCKS_DIFFER:
-        return False  # our own clock was wrong when it was stored
-    return age > _CLOCKS_DIFFER
+    # In the future: our clock was wrong when the intent was stored.
+    return intended > -_CLOCKS_JUMP and age > intended + _CLOCKS_JUMP
