@@ -114,6 +114,8 @@ def test_a_back_end_that_is_away_is_waited_for(world: World) -> None:
     assert world.run() == {"finished": world.jobs}
     away.join()
     world.check(warnings=3)
+    # Nor does what is under it tell of each try.
+    assert {r.name for r in world.caplog.records} <= {"openeo_gfmap.manager"}
 
 
 def test_a_back_end_in_maintenance_is_probed_and_not_stormed(world: World) -> None:

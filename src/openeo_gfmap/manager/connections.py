@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from openeo.rest.connection import Connection
@@ -18,6 +20,25 @@ from openeo_gfmap.manager.options import ManagerOptions
 __all__ = ["Connections", "Provider"]
 
 Provider: TypeAlias = Connection | Callable[[], Connection]
+
+
+@contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """Keep the retries of a new connection of this thread out of the log.
+
+    The manager has said that nobody answers, once; urllib3 would say it three times in each minute
+    of an outage.
+    """
+    me, logger = threading.get_ident(), logging.getLogger("urllib3.connectionpool")
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.thread != me or record.levelno > logging.WARNING
+
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 class Connections:
@@ -86,7 +107,8 @@ class Connections:
         if self._made[name] is not broken or not self._making[name].acquire(blocking=False):
             return  # another thread has done it, or is at it
         try:
-            self._made[name] = self._connect(name)
+            with _without_retries_told():
+                self._made[name] = self._connect(name)
         except RAISED as error:
             _log.debug("%s: no new connection either: %s", name, one_line(error))
         finally:
