@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openeo_gfmap.local.engine.cube import Cube
+from openeo_gfmap.local.engine.registry import all_processes
 from support.graphs import callback, geojson, on_data
 from support.random_cubes import DATES, GRID, LEFT, TOP, TYPES, cubes, floats, run
 
@@ -235,3 +238,59 @@ def test_resample_spatial(cube: Cube, method: str) -> None:
     rounding = 0.5 if method == "average" and cube.data.dtype.kind in "iu" else 0
     wanted = reducers[method](blocks, axis=(3, 5))
     np.testing.assert_allclose(floats(coarse), wanted, rtol=1e-5, atol=rounding)
+
+
+@few
+@given(cubes(types=OPEN), cubes(dates=(1, 1), bands=(1, 1), types=OPEN))
+def test_resample_cube_spatial(cube: Cube, target: Cube) -> None:
+    """The target says which pixels, not how many of them."""
+
+    def build(g: Any, c: Any, t: Any) -> Any:
+        return g.resample_cube_spatial(data=c, target=g.resample_spatial(data=t, resolution=5))
+
+    found = run(build, cube, target)
+    np.testing.assert_array_equal(found.data, cube.data.repeat(2, axis=2).repeat(2, axis=3))
+    kept_type(found, cube)
+
+
+@few
+@given(cubes(dates=(2, 5)))
+def test_normals_and_anomalies(cube: Cube) -> None:
+    def normals(g: Any, c: Any) -> Any:
+        return g.climatological_normal(
+            data=c, period="month", climatology_period=["2021", "2022"])  # fmt: skip
+
+    found = run(normals, cube)
+    values = floats(cube)
+    months = pd.DatetimeIndex(cube.labels["t"]).month.to_numpy()
+    means = np.full((12, *values.shape[1:]), np.nan)
+    for month in set(months):
+        means[month - 1] = np.nanmean(values[months == month], axis=0)
+    np.testing.assert_allclose(floats(found), means, rtol=1e-5)
+    away = run(lambda g, c: g.anomaly(data=c, normals=normals(g, c), period="month"), cube)
+    np.testing.assert_allclose(floats(away), values - means[months - 1], rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(away.labels["t"], cube.labels["t"])
+
+
+# Cube processes that are not compared with numpy in these files, and where they are tested.
+ELSEWHERE = {
+    "load_collection": "test_reader_oracle.py: every value",
+    "load_stac": "test_reader_oracle.py: every value",
+    "chunk_polygon": "test_engine_shapes.py: the former name of apply_polygon",
+    "inspect": "test_engine_shapes.py: writes to the log only",
+    "sar_backscatter": "test_engine_shapes.py: changes nothing, or refuses",
+    "filter_spatial": "test_engine_cubes.py: its polygons hide pixels when files are written",
+    "trim_cube": "test_engine_shapes.py: trims files by feature only",
+    "save_result": "test_writers.py",
+    "run_udf": "test_udf.py, and test_cube_processes_windows.py for its windows",
+    "predict_onnx": "test_engine_models.py",
+    "to_scl_dilation_mask": "test_kernels.py",
+    "mask_scl_dilation": "test_kernels.py",
+}
+
+
+def test_every_cube_process_is_compared() -> None:
+    files = Path(__file__).parent.glob("test_cube_processes*.py")
+    used = set(re.findall(r"\bg\.(\w+)\(", "".join(f.read_text("utf-8") for f in files)))
+    cube_processes = {p.id for p in all_processes().values() if p.plan is not None}
+    assert cube_processes - used == ELSEWHERE.keys()
