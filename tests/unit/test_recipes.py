@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +21,11 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from shapely.geometry import Point, Polygon, box
 
+from openeo_gfmap.account import RunFolder
 from openeo_gfmap.errors import InputError, InvalidGeometry, MissingCrs
+from openeo_gfmap.manager.ledger import SampleState
+from openeo_gfmap.manager.model import Job, JobStatus
+from openeo_gfmap.manager.tracker import Tracker
 from openeo_gfmap.recipes import (
     AroundDate,
     Extraction,
@@ -324,6 +329,29 @@ def test_a_plan_needs_no_back_end() -> None:
     assert plan.values == 3 * 28 * 15 * 64 * 64
     assert "Patches                  3" in str(plan)
     assert ">sentinel2-patches</td>" in plan._repr_html_()
+
+
+def test_a_plan_knows_what_a_run_like_it_has_cost(tmp_path: Path) -> None:
+    extraction = Extraction(Sentinel2Patches(period=AroundDate(30, 30)), fields())
+    with Tracker(tmp_path / "job_tracker.csv", extraction.parts.jobs) as tracker:
+        store = tracker.store
+        store.keep(Job(0, JobStatus.ERROR, id="j-0", costs=1.5))  # an attempt that failed, too
+        store.save(Job(0, JobStatus.FINISHED, id="j-1", costs=6.0))
+        received = [replace(each, state=SampleState.RECEIVED) for each in store.samples_of(0)]
+        store.set_samples(0, received)
+    with RunFolder(tmp_path) as history:
+        assert extraction.plan(history).costs == pytest.approx(7.5)
+        # A tenth of the 70 days, and one of the three samples.
+        week = Sentinel2Patches(period=FixedDates("2021-06-01", "2021-06-08"))
+        assert Extraction(week, fields()).plan(history).costs == pytest.approx(0.75)
+        plan = Extraction(week, fields().head(1)).plan(history)
+        assert plan.costs == pytest.approx(0.25)
+        assert re.search(r"Costs, about +0\.25", str(plan))
+    with Tracker(tmp_path / "new" / "job_tracker.csv", extraction.parts.jobs):
+        pass
+    with RunFolder(tmp_path / "new") as nothing:
+        plan = extraction.plan(nothing)
+        assert (plan.costs, plan.seconds) == (None, None)
 
 
 def test_the_job_table_has_the_wanted_first_and_what_touches_them_after() -> None:
