@@ -345,7 +345,10 @@ def test_splitting(shell: Shell) -> None:
 def test_doctor_tells_what_is_there_and_never_a_secret(shell: Shell) -> None:
     found = shell.json("doctor", "--backend", "local")
     assert found["ok"]
-    assert any("runs at http://127.0.0.1" in each["found"] for each in found["findings"])
+    by_name = {each["what"]: each["found"] for each in found["findings"]}
+    assert sys.version.split()[0] == by_name["Python"]
+    assert "openeo-gfmap" in by_name["packages"] and "GB free" in by_name["output folder"]
+    assert "runs at http://127.0.0.1" in by_name["back-end local"]
     shell.environment |= {
         "OPENEO_GFMAP_URL_CDSE": "http://me:geheim@127.0.0.1:1/openeo",
         "OPENEO_AUTH_METHOD": "client_credentials",
