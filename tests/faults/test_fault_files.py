@@ -227,6 +227,21 @@ def test_a_file_without_an_address_is_missing(world: World, odd: Any) -> None:
     )
 
 
+def test_a_description_that_is_gone_loses_no_file(world: World) -> None:
+    """Of files that do not describe themselves, the back-end's items are asked for."""
+    world.script(1, assets={"openEO_0.txt": b"notes", "openEO_1.txt": b"more"})
+    world.fail(
+        Fault(
+            "GET /jobs/[^/]+/results/items/.*",
+            Answer(404, b'{"code": "NotFound", "message": "no"}'),
+            None,
+        )
+    )
+    assert world.run() == {"finished": world.jobs}
+    assert world.proxy.harmed() == 2
+    assert len(world.items()) == 2 * world.jobs and not world.warnings()
+
+
 def test_two_jobs_that_want_one_path_do_not_get_it_both(world: World) -> None:
     def generate(root_folder: Path, geometry_index: int, row: pd.Series) -> Path:
         return (

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openeo.rest import OpenEoApiPlainError
 from openeo.rest.connection import Connection
 from openeo.rest.job import BatchJob
+
+from openeo_gfmap.manager.answers import is_gone
 
 __all__ = ["data_assets", "item_of", "results_of", "sources_of"]
 
@@ -48,6 +51,11 @@ def data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the assets that are results; those marked as metadata or thumbnails are not.
 
     Also those that have no address: a file is missing then.
+
+    Raises
+    ------
+    ValueError
+        When none has: that is no description of results.
     """
     found = {}
     for key, asset in (document.get("assets") or {}).items():
@@ -55,16 +63,23 @@ def data_assets(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         roles = fields.get("roles") or ["data"]
         if "data" in ([roles] if isinstance(roles, str) else roles):
             found[str(key)] = fields
+    if found and not any(isinstance(fields.get("href"), str) for fields in found.values()):
+        raise ValueError(f"no file of the results has an address: {', '.join(found)[:100]}")
     return found
 
 
 def item_of(
     connection: Connection, document: Mapping[str, Any], key: str
 ) -> Mapping[str, Any] | None:
-    """Return the back-end's item that has an asset."""
+    """Return the back-end's item that has an asset; None when there is none, or no longer."""
     for href in _linked(document, "item"):
         if key in href:
-            item = connection.get(href, expected_status=200).json()
+            try:
+                item = connection.get(href, expected_status=200).json()
+            except OpenEoApiPlainError as error:
+                if is_gone(error):
+                    continue  # the file itself is here
+                raise
             if key in (item.get("assets") or {}):
                 return dict(item)
     return None
