@@ -28,7 +28,7 @@ from openeo_gfmap.manager.answers import is_gone
 __all__ = ["Attempt", "find_job", "intending", "list_jobs", "mark_creations"]
 
 _PAGE = 100  # jobs
-_PAGES_IN_VAIN = 5  # pages in a row without a job that was not on one before: the list is over
+_PAGES_IN_VAIN = 20  # in a row, without a job that was not on one before: the list is over
 _CLOCKS_JUMP = timedelta(days=1)  # at most, or rarely further, between an intent and its search
 
 
