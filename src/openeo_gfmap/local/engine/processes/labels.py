@@ -88,6 +88,11 @@ def _targets(call: Call) -> tuple[Any, ...]:
         return ()
     if not isinstance(target, list | tuple) or not target:
         raise call.invalid("target", f"must be a list of labels, got {target!r}")
+    for name in ("target", "source"):
+        labels = call.args.get(name)
+        for label in labels if isinstance(labels, list | tuple) else ():
+            if isinstance(label, bool) or not isinstance(label, str | int | float | Unknown):
+                raise call.invalid(name, f"must hold texts or numbers, got {label!r}")
     return tuple(target)
 
 
