@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import threading
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pystac
 
 from openeo_gfmap.errors import InputError
+from openeo_gfmap.manager.pool import Pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,11 +31,15 @@ class TookTooLong(TimeoutError):
     """A callback did not return within its time limit."""
 
 
+#: Threads that calls are made in; one that hangs is another's no more.
+_others: Pool[Callable[[], None]] = Pool("callback", sys.maxsize, lambda call: call())
+
+
 def within(seconds: float | None, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
     """Call a function and wait for it, but not for ever.
 
-    A thread cannot be ended from outside, so the call is made in one of its own, which is left
-    behind when its time is over; what it returns later is not used. The caller's locks are the
+    A thread cannot be ended from outside, so the call is made in another one, which is left behind
+    when its time is over; what it returns later is not used. The caller's locks are the
     caller's, so a call that hangs holds none of them.
 
     Parameters
@@ -63,12 +68,14 @@ def within(seconds: float | None, function: Callable[..., _T], *args: Any, **kwa
         else:
             call.set_result(result)
 
-    threading.Thread(target=run, name="gfmap-callback", daemon=True).start()
-    if not wait([call], timeout=seconds).done:
+    _others.submit(run)
+    try:
+        call.exception(timeout=seconds)
+    except TimeoutError:
         raise TookTooLong(
             f"it did not return within {seconds:g} seconds; if it needs longer, raise "
             "ManagerOptions.action_seconds"
-        )
+        ) from None
     return call.result()
 
 

@@ -14,6 +14,7 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log, access
 from openeo_gfmap.manager.answers import one_line
 from openeo_gfmap.manager.callbacks import RAISED
+from openeo_gfmap.manager.cpus import on_all_cpus
 from openeo_gfmap.manager.intent import mark_creations
 from openeo_gfmap.manager.options import ManagerOptions
 
@@ -97,7 +98,8 @@ class Connections:
             access.attend(provider, self._options, None)
             mark_creations(provider)
             return provider
-        connection = provider()
+        with on_all_cpus():  # it may start a server
+            connection = provider()
         access.attend(connection, self._options, provider)
         mark_creations(connection)
         return connection

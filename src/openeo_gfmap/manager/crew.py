@@ -13,6 +13,7 @@ from typing import TypeAlias
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.answers import one_line
+from openeo_gfmap.manager.cpus import use_all_cpus, use_one_cpu
 from openeo_gfmap.manager.disk import SHUT
 from openeo_gfmap.manager.options import ManagerOptions
 from openeo_gfmap.manager.places import ParallelJobs
@@ -31,6 +32,9 @@ class Lane(Enum):
     FETCH = "fetch"
     PROCESS = "process"
 
+
+# Lanes that run no callback of the user's.
+_TOGETHER = frozenset({Lane.LOOK, Lane.FETCH})
 
 #: Threads of a back-end by lane. What needs no back-end has None for its name.
 Threads: TypeAlias = Mapping[tuple[Lane, str | None], int]
@@ -131,7 +135,8 @@ class Crew:
         key = _key(errand)
         if key not in self._pools:
             name = f"{key[0].value}-{key[1]}" if key[1] else key[0].value
-            self._pools[key] = Pool(name, self._threads[key], self._perform)
+            begin = use_one_cpu if key[0] in _TOGETHER else use_all_cpus
+            self._pools[key] = Pool(name, self._threads[key], self._perform, begin)
         self._busy[key] += 1
         self._pools[key].submit(errand)
 

@@ -17,6 +17,7 @@ from openeo_gfmap.errors import InputError
 from openeo_gfmap.manager import _log
 from openeo_gfmap.manager import lifecycle as life
 from openeo_gfmap.manager.costs import Costs
+from openeo_gfmap.manager.cpus import on_one_cpu
 from openeo_gfmap.manager.crew import Crew, Outcome, threads_of
 from openeo_gfmap.manager.disk import SHUT
 from openeo_gfmap.manager.dispatch import Dispatcher
@@ -219,7 +220,7 @@ class Loop:
         _log.info("%d jobs, %d of them done.", len(self._register.jobs), self._before[0])
         self._write_view(force=True)
         try:
-            with self._display as display:
+            with self._display as display, on_one_cpu():
                 while True:
                     if self._stopping and not told_to_stop:
                         told_to_stop = True

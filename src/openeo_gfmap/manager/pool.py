@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from openeo_gfmap.manager.cpus import use_all_cpus
+
 __all__ = ["Pool"]
 
 T = TypeVar("T")
@@ -27,12 +29,21 @@ class Pool(Generic[T]):
         Most tasks at once; threads are started as they are needed.
     perform : callable
         Does a task; handles its own errors.
+    begin : callable
+        Called in each thread before its first task.
     """
 
-    def __init__(self, name: str, threads: int, perform: Callable[[T], None]):
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        perform: Callable[[T], None],
+        begin: Callable[[], None] = use_all_cpus,
+    ):
         self._name = name
         self._most = threads
         self._perform = perform
+        self._begin = begin
         self._tasks: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._idle = threading.Semaphore(0)
@@ -48,6 +59,7 @@ class Pool(Generic[T]):
             thread.start()
 
     def _run(self) -> None:
+        self._begin()
         while (task := self._tasks.get()) is not None:
             self._perform(task)
             self._idle.release()

@@ -224,8 +224,8 @@ def _bring(
             if wait(pause):
                 break  # the run is over
         try:
-            _receive(connection, str(asset["href"]), file)
-            return _checked(file, asset, target)
+            checksum = _receive(connection, str(asset["href"]), file)
+            return _checked(file, asset, target, checksum)
         except (requests.RequestException, OpenEoApiPlainError) as error:
             status = getattr(error, "http_status_code", None)
             if status in _EXPIRED:
@@ -249,8 +249,10 @@ def _pause(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-def _receive(connection: Connection, href: str, file: FileIO) -> None:
+def _receive(connection: Connection, href: str, file: FileIO) -> str | None:
     """Write the body to a file, going on after the bytes that are there.
+
+    Returns the SHA-256 of the file where all of it came now; None where some was there already.
 
     Only a transfer that this process began is taken up, and the checks that follow see the file as
     a whole, so a file that changed on the server in between does not pass.
@@ -269,8 +271,11 @@ def _receive(connection: Connection, href: str, file: FileIO) -> None:
         if have and not (response.status_code == 206 and _begins_at(response, have)):
             file.seek(0)
             file.truncate()
+            have = 0
+        digest = hashlib.sha256()
         try:
             for chunk in response.iter_content(_CHUNK):
+                digest.update(chunk)
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -281,6 +286,7 @@ def _receive(connection: Connection, href: str, file: FileIO) -> None:
             if "Content-Encoding" in response.headers:
                 file.truncate(0)  # there is nothing to go on from: bytes are counted as they come
             raise _BrokenOff(str(error)) from error
+    return None if have else digest.hexdigest()
 
 
 def _begins_at(response: requests.Response, offset: int) -> bool:
@@ -299,11 +305,18 @@ def check(path: Path, asset: Mapping[str, Any]) -> tuple[int, str]:
         return _checked(file, asset, path)
 
 
-def _checked(file: FileIO, asset: Mapping[str, Any], path: Path) -> tuple[int, str]:
-    """Do what `check` does with an open file; `path` is what it is to be."""
-    file.seek(0)
-    checksum = _sha256(file)
-    size = file.tell()
+def _checked(
+    file: FileIO, asset: Mapping[str, Any], path: Path, checksum: str | None = None
+) -> tuple[int, str]:
+    """Do what `check` does with an open file.
+
+    `path` is what it is to be, `checksum` its SHA-256 where that is known: large files are not read
+    once more for it.
+    """
+    if checksum is None:
+        file.seek(0)
+        checksum = _sha256(file)
+    size = file.seek(0, os.SEEK_END)
     promised, multihash = asset.get("file:size"), asset.get("file:checksum")
     if isinstance(promised, int) and size != promised:
         raise ResultIncomplete(f"{path.name} has {size} bytes, the back-end said {promised}")
