@@ -375,8 +375,8 @@ def _until(shell: Shell, states: set[str]) -> None:
 
 
 def test_what_a_killed_run_left_behind_is_cancelled(shell: Shell) -> None:
-    # Scenes of two years are made on the way: the job runs for longer than this test.
-    words = ["run", "--samples", "fields.gpkg", *SMALL, "--set", "recipe.period.before=700"]
+    # Scenes of five years are made on the way: the job runs for longer than this test.
+    words = ["run", "--samples", "fields.gpkg", *SMALL, "--set", "recipe.period.before=1800"]
     process = shell.start(*words)
     _until(shell, {"queued", "running"})
     # While it goes on it can be looked at, but not steered.
