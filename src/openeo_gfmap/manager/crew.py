@@ -33,7 +33,8 @@ class Lane(Enum):
     PROCESS = "process"
 
 
-# Lanes that run no callback of the user's.
+# Lanes whose threads share a CPU: they ask and fetch, and run no work of the user's but the hook
+# on_job_error, and the path generator where it has no time limit.
 _TOGETHER = frozenset({Lane.LOOK, Lane.FETCH})
 
 #: Threads of a back-end by lane. What needs no back-end has None for its name.

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from openeo_gfmap.errors import ResultIncomplete
 from openeo_gfmap.manager import formats
-from openeo_gfmap.manager.results import multihash_of
+from openeo_gfmap.manager.results import SHA256_MULTIHASH, multihash_of
 
 __all__ = ["LOST", "OTHER_SUM", "Known", "KnownFile", "defects"]
 
@@ -19,7 +19,6 @@ LOST: Final = "lost"
 OTHER_SUM: Final = "has another checksum"
 
 _AT_ONCE: Final = 1_000  # files that wait to be read
-_SHA256: Final = "1220"  # how the multihash of one begins
 
 
 class Known(Protocol):
@@ -78,7 +77,7 @@ def _defect(each: Known, *, checksums: bool) -> str:
         return f"has {size:,} bytes, had {each.size:,}"
     if not checksums:
         return ""
-    if each.checksum is not None and each.checksum.startswith(_SHA256):
+    if each.checksum is not None and each.checksum.startswith(SHA256_MULTIHASH):
         return "" if multihash_of(each.path) == each.checksum else OTHER_SUM
     try:
         with each.path.open("rb", buffering=0) as file:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PostProcessor"]
 
-_SHA256 = "1220"  # how a multihash of it begins
 _NOT_KEPT = frozenset({"self", "root", "parent", "collection"})
 
 
@@ -191,7 +190,7 @@ def _is_geometry(geometry: Any) -> bool:
 
 def _as_downloaded(file: SavedFile) -> dict[str, Any]:
     """Return the item of a file that nobody has touched, as the store keeps it."""
-    fields = {"file:size": file.size, "file:checksum": _SHA256 + file.checksum}
+    fields = {"file:size": file.size, "file:checksum": results.SHA256_MULTIHASH + file.checksum}
     assets = {
         key: {**asset, **fields} if asset["href"] == file.path else dict(asset)
         for key, asset in file.item["assets"].items()

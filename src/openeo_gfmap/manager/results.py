@@ -35,6 +35,7 @@ from openeo_gfmap.manager.answers import UNWELL, is_transient, one_line, plain
 
 __all__ = [
     "FILE_LOCK",
+    "SHA256_MULTIHASH",
     "Claims",
     "are_numbered",
     "asset_order",
@@ -55,7 +56,7 @@ _CHUNK = 1 << 16  # bytes; of a download that breaks off, the last unfinished ch
 _EXPIRED = frozenset({401, 403, 404, 410})  # what signed addresses answer when their time is over
 _PAST_THE_END = 416  # of the file: what has come is no beginning of it
 _LONGEST_PAUSE = 10.0  # s, between two attempts in one go
-_SHA256_MULTIHASH = "1220"
+SHA256_MULTIHASH = "1220"  # how the checksum of STAC's file extension begins
 _ERRORS = 100  # of a failed job's log; the last say most
 
 
@@ -321,8 +322,8 @@ def _checked(
     if isinstance(promised, int) and size != promised:
         raise ResultIncomplete(f"{path.name} has {size} bytes, the back-end said {promised}")
     # Other hash functions are rare; their digests are left to the check that the file opens.
-    if isinstance(multihash, str) and multihash.lower().startswith(_SHA256_MULTIHASH):
-        expected = multihash.lower().removeprefix(_SHA256_MULTIHASH)
+    if isinstance(multihash, str) and multihash.lower().startswith(SHA256_MULTIHASH):
+        expected = multihash.lower().removeprefix(SHA256_MULTIHASH)
         if len(expected) == 64 and checksum != expected:
             raise ResultIncomplete(f"{path.name} has another checksum than the back-end said")
     formats.check_content(file, path.name, path.suffix)
@@ -344,7 +345,7 @@ def _sha256(file: FileIO) -> str:
 
 def multihash_of(path: Path) -> str:
     """Return the checksum of a file as STAC's file extension writes it."""
-    return _SHA256_MULTIHASH + sha256_of(path)
+    return SHA256_MULTIHASH + sha256_of(path)
 
 
 def move(source: Path, target: Path) -> None:
